@@ -1,0 +1,1 @@
+"""Models to compare with: one file a model, reads like its paper."""

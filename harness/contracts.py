@@ -1,0 +1,280 @@
+"""What a plugin implements: SequenceModel, TemporalMixer, Dataset, Metric, Figure.
+
+The ground floor: everything stands on this file, it imports nothing heavy, and a plugin needs no
+other (besides `harness.registry.register`). Contracts are protocols: nothing has to be inherited.
+
+Shapes: B batch, L length, D width, V vocabulary, N clips.
+
+A registered class owns its configuration: a frozen, keyword-only dataclass in the class attribute
+`Config`, whose defaults are the defaults of a suite. Value checks go into `__post_init__` and call
+`require`; types are checked against the annotations when a suite is read. A field annotated
+``Annotated[Spec, Component("mixers")]`` holds another registered thing.
+
+The first line of a class's docstring is what `harness list` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+    import torch
+    from matplotlib.figure import Figure as MatplotlibFigure
+    from torch import Tensor
+
+State = Any
+"""What a model or mixer carries from step to step: tensors in any nesting of tuples, lists, dicts."""
+
+Spec = str | Mapping[str, Any]
+"""How a configuration names a registered thing: ``"rg_lru"`` or ``{"name": "rg_lru", "hidden": 64}``."""
+
+Lane = Literal["training", "exclusive"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """Annotation of a config field that holds a Spec (or a list of them) of this registry kind."""
+
+    kind: str
+
+
+def require(condition: bool, field_name: str, message: str) -> None:
+    """Refuse a configuration value; the suite loader adds file and line.
+
+    Raises: ConfigError
+    """
+    if not condition:
+        raise ConfigError(field_name, message)
+
+
+# ---------------------------------------------------------------------------------------- models
+
+
+@runtime_checkable
+class SequenceModel(Protocol):
+    """An autoregressive model over tokens; in practice a `torch.nn.Module`.
+
+    Built as ``Model(config, vocab_size=V)``. `forward(tokens)[:, t]` predicts `tokens[:, t]` from
+    `tokens[:, :t]` alone: the shift and the start token are inside. Any L >= 1 and B >= 1 work.
+    The laws it must keep are in `harness.conformance`.
+
+    Optional attributes
+        examples: small config mappings on which the laws are checked (default: one, all defaults).
+        scan_backend: name of the recurrence kernel in use, recorded in every row.
+        optimizer_groups() -> list[ParameterGroup]: parameters that train differently.
+        fit(batches): for models estimated in closed form, see `ClosedForm`.
+    A config may have ``check_data(vocab_size, length)``, which raises ConfigError for settings that
+    cannot work on such data (a pooling product longer than the clip, say).
+    """
+
+    Config: ClassVar[type]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Long[B, L] -> logits Float[B, L, V]."""
+        ...
+
+    def initial_state(self, batch_size: int) -> State: ...
+
+    def step(self, token: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """The previous token Long[B] (None at the start) -> logits Float[B, V] of the next."""
+        ...
+
+    def state_size(self, batch_size: int, length: int) -> int:
+        """Bytes of the state after `length` steps."""
+        ...
+
+
+@runtime_checkable
+class ClosedForm(Protocol):
+    """A model that is counted or solved, not trained by gradients."""
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """One pass over the training split: (tokens Long[B, L], true lengths Long[B]) each."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Parameters with a learning-rate factor of their own, and with or without weight decay."""
+
+    parameters: Sequence[Tensor]
+    learning_rate_scale: float = 1.0
+    weight_decay: bool = True
+
+
+@runtime_checkable
+class TemporalMixer(Protocol):
+    """The layer that exchanges information along time. Causal.
+
+    Built as ``Mixer(config, width=D, stride=S)`` where S is the number of input samples that one
+    step of this level spans (1 at the sample rate). Drops into any level of Poolformer.
+    """
+
+    Config: ClassVar[type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float[B, L, D] -> Float[B, L, D]; output t sees inputs up to and including t."""
+        ...
+
+    def initial_state(self, batch_size: int) -> State: ...
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Float[B, D] -> Float[B, D]."""
+        ...
+
+    def state_size(self, batch_size: int, length: int) -> int:
+        """Bytes of the state after `length` steps of this level."""
+        ...
+
+
+# -------------------------------------------------------------------------------------- data sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Clips of one split. `tokens` may be memory-mapped: do not assume it fits in memory."""
+
+    tokens: np.ndarray  # uint8 or int32 [N, L], padded
+    lengths: np.ndarray  # int64 [N], true lengths, 1 <= length <= L
+    labels: np.ndarray | None = None  # int64 [N]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where data came from, in words and numbers that go into every record."""
+
+    source: str
+    version: str
+    licence: str
+    sha256: str
+    clips: Mapping[str, int]
+    notes: Sequence[str] = ()
+
+
+class Dataset(Protocol):
+    """Built as ``Dataset(config)``, which may download, generate and cache.
+
+    `Config` has the properties `length` (tokens of a padded clip), `vocab_size` and `sample_rate`,
+    so that `plan` can answer without touching data.
+    Raises DataError for whatever is wrong with files.
+    """
+
+    Config: ClassVar[type]
+    vocab_size: int
+    sample_rate: int | None
+    length: int
+    splits: Mapping[str, Split]  # train, validation, test
+    provenance: Provenance
+
+    def decode(self, tokens: np.ndarray) -> np.ndarray:
+        """Tokens [..., L] -> what they stand for (a waveform in [-1, 1], Float[..., L], for audio)."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------- metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column that a metric fills. `better` is None where neither direction is."""
+
+    description: str
+    unit: str = ""
+    better: Literal["lower", "higher"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricContext:
+    """All that a metric may look at."""
+
+    model: torch.nn.Module  # evaluation weights (EMA), evaluation mode
+    dataset: Dataset
+    device: torch.device
+    config: Mapping[str, Any]  # the trial's resolved configuration
+    seed: int
+    folder: Path  # the trial's folder; samples go below it
+    progress: Callable[[float, str], None] = lambda fraction, text: None
+
+
+class Metric(Protocol):
+    """Built as ``Metric(config)``. `lane` "exclusive" for whatever must not share the machine."""
+
+    Config: ClassVar[type]
+    lane: ClassVar[Lane]
+    columns: ClassVar[Mapping[str, Column]]
+
+    def measure(self, context: MetricContext) -> dict[str, Any]:
+        """Values for (a subset of) `columns`."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------- figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureData:
+    """What a figure draws from: plain frames, so that it can be drawn again without the records."""
+
+    table: pd.DataFrame  # one row a trial
+    history: pd.DataFrame  # learning curves: key, variant, seed, step, seconds, tokens, nll_bits_…
+    variants: Sequence[str]  # in the order of the suite
+    base: str
+
+
+class NotEnoughData(Exception):
+    """Raised by a figure that cannot be drawn; its message is printed in one line."""
+
+
+class Figure(Protocol):
+    """Built as ``Figure(config)``; draws one matplotlib figure."""
+
+    Config: ClassVar[type]
+
+    def draw(self, data: FigureData) -> MatplotlibFigure:
+        """Raises NotEnoughData."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------ FLOPs
+
+
+@dataclass
+class _FlopTally:
+    count: float = 0.0
+
+
+_tally: ContextVar[_FlopTally | None] = ContextVar("flop_tally", default=None)
+
+
+def report_flops(count: float) -> None:
+    """Called by layers whose work torch's FLOP counter does not see: scans, FFTs, fused attention.
+
+    `count` is the forward pass's multiplications plus additions. Free when nobody counts.
+    """
+    tally = _tally.get()
+    if tally is not None:
+        tally.count += count
+
+
+@contextmanager
+def counting_flops() -> Iterator[_FlopTally]:
+    """Collect what `report_flops` is told inside the block."""
+    tally = _FlopTally()
+    token = _tally.set(tally)
+    try:
+        yield tally
+    finally:
+        _tally.reset(token)

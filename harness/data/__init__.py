@@ -1,0 +1,1 @@
+"""Audio data sets as integer tokens: quantisation, sources, splits, the token cache."""

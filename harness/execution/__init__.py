@@ -1,0 +1,1 @@
+"""Running trials: one trial, isolated workers, the serial and the Ray executor."""

@@ -1,0 +1,1 @@
+"""From YAML to an ordered list of trials: reading, checking, expanding, identity."""

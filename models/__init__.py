@@ -1,0 +1,1 @@
+"""Poolformer and its parts: embedding, pooling, residual and skip blocks, mixers, scans."""

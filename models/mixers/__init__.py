@@ -1,0 +1,1 @@
+"""Temporal mixers: layers that exchange information along time, interchangeable at any level."""
