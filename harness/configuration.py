@@ -63,14 +63,8 @@ def parse(config_class: type, options: Mapping[str, Any]) -> Any:
     fields = {f.name for f in dataclasses.fields(config_class)}
     for key in options:
         if key not in fields:
-            raise ConfigError(
-                (str(key),), f"unknown setting {str(key)!r}; {did_you_mean(str(key), fields)}"
-            )
-    options = dict(options)
-    for field in dataclasses.fields(config_class):  # components' defaults are resolved as well
-        if field.name in _components(config_class) and field.default is not dataclasses.MISSING:
-            options.setdefault(field.name, field.default)
-    options = {key: _with_components(config_class, key, value) for key, value in options.items()}
+            raise ConfigError((str(key),), f"unknown setting {str(key)!r}; {did_you_mean(str(key), fields)}")
+    options = {**options, **_resolved_components(config_class, options)}
     try:
         return _adapter(config_class).validate_json(json.dumps(options), strict=True)
     except ValidationError as error:
@@ -106,13 +100,27 @@ def _components(config_class: type) -> dict[str, str]:
     return found
 
 
-def _with_components(config_class: type, key: str, value: Any) -> Any:
-    kind = _components(config_class).get(key)
-    if kind is None or value is None:
-        return value
-    if isinstance(value, list | tuple):
-        return [_component(kind, item, (key, index)) for index, item in enumerate(value)]
-    return _component(kind, value, (key,))
+def _resolved_components(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The component fields of a configuration, defaults included, in their complete form.
+
+    A mapping without a name refines the default: ``mixer: {hidden: 64}``.
+    """
+    found: dict[str, Any] = {}
+    kinds = _components(config_class)
+    for field in dataclasses.fields(config_class):
+        if field.name not in kinds:
+            continue
+        default = field.default if field.default is not dataclasses.MISSING else None
+        value = options.get(field.name, default)
+        if isinstance(value, Mapping) and "name" not in value and isinstance(default, str):
+            value = {"name": default, **value}
+        kind = kinds[field.name]
+        if isinstance(value, list | tuple):
+            items = enumerate(value)
+            found[field.name] = [_component(kind, item, (field.name, index)) for index, item in items]
+        elif value is not None:
+            found[field.name] = _component(kind, value, (field.name,))
+    return found
 
 
 def _component(kind: str, spec: Any, path: tuple[str | int, ...]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def names(kind: str) -> list[str]:
     return sorted({*_registered[kind], *_entry_points(kind)})
 
 
-def get(kind: str, name: str) -> type:
+def get(kind: str, name: str) -> Any:
     """The registered class.
 
     Raises: ConfigError for an unknown name, PluginError for one that does not import.
@@ -66,9 +66,7 @@ def get(kind: str, name: str) -> type:
     if name in _registered[kind]:
         return _registered[kind][name]
     if name not in _entry_points(kind):
-        raise ConfigError(
-            "name", f"no {kind[:-1]} is called {name!r}; {did_you_mean(name, names(kind))}"
-        )
+        raise ConfigError("name", f"no {kind[:-1]} is called {name!r}; {did_you_mean(name, names(kind))}")
     target = _entry_points(kind)[name]
     module_name, _, attribute = target.partition(":")
     try:
@@ -127,9 +125,7 @@ def load_plugin(path: str | Path) -> None:
     except Exception as error:
         del sys.modules[module_name]
         _registered.update(before)
-        raise PluginError(
-            f"plugin {path} failed{_line_in(error, path)}: {_last_line(error)}"
-        ) from error
+        raise PluginError(f"plugin {path} failed{_line_in(error, path)}: {_last_line(error)}") from error
 
 
 @cache

@@ -1,0 +1,122 @@
+"""The Python API: what the command line does, for notebooks and scripts.
+
+Import these from `harness` itself. Every function raises children of `harness.errors.HarnessError`
+for whatever the caller can mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import configuration
+from harness.errors import HarnessError
+from harness.execution.run_suite import RunOptions, plan_suite, run_plan
+from harness.store.store import Store
+from harness.store.table import build_history, build_table
+from harness.suite.suite import Suite, load_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.contracts import Column, Dataset, FigureData
+
+__all__ = ["build_model", "load_dataset", "load_figure_data", "load_results", "load_suite", "run_suite"]
+
+
+def build_model(config: str | Mapping[str, Any], *, vocab_size: int = 256) -> Any:
+    """A freshly initialised model: ``build_model({"name": "poolformer", "width": 64})``.
+
+    Returns a `contracts.SequenceModel`. Seed torch first for a repeatable one.
+    Raises: ConfigError, PluginError.
+    """
+    return configuration.build("models", config, vocab_size=vocab_size)
+
+
+def load_dataset(config: str | Mapping[str, Any]) -> Dataset:
+    """A data set, generated or found: ``load_dataset({"name": "fsdd", "seconds": 0.5})``.
+
+    Raises: ConfigError, DataError, PluginError.
+    """
+    return configuration.build("datasets", config)
+
+
+def run_suite(
+    suite: str | Path | Suite,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] = (),
+    results: str | Path | None = None,
+    serial: bool = False,
+    slots: int | None = None,
+    threads: int = 1,
+    device: str | None = None,
+    address: str = "local",
+) -> pd.DataFrame:
+    """Run what is missing of a suite and return its table; failed trials are rows with a status.
+
+    Raises: HarnessError; KeyboardInterrupt when interrupted, with everything finished on disk.
+    """
+    loaded = suite if isinstance(suite, Suite) else load_suite(suite, profile=profile, overrides=overrides)
+    options = RunOptions(
+        results=Path(results) if results is not None else None,
+        serial=serial,
+        slots=slots,
+        threads=threads,
+        device=device,
+        address=address,
+    )
+    outcome = run_plan(plan_suite(loaded, options), options, _Silence())
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return load_results(outcome.folder)
+
+
+def load_results(path: str | Path) -> pd.DataFrame:
+    """The table of a results folder, rebuilt from its records: one row a trial.
+
+    Raises: HarnessError for a folder that no run has written.
+    """
+    store = Store(path)
+    return build_table(store.records(store.planned_trials()))
+
+
+def load_figure_data(path: str | Path) -> FigureData:
+    """Table and learning curves of a results folder, as figures read them."""
+    from harness.contracts import FigureData
+
+    store = Store(path)
+    trials = store.planned_trials()
+    plan = store.read_plan()
+    return FigureData(
+        table=build_table(store.records(trials)),
+        history=build_history(store, trials),
+        variants=[variant["name"] for variant in plan["variants"]],
+        base=plan["base"],
+    )
+
+
+def measured_columns(path: str | Path) -> dict[str, Column]:
+    """What the metrics of a results folder say of their columns: unit, direction, description."""
+    columns: dict[str, Column] = {}
+    for variant in Store(path).read_plan()["variants"]:
+        for spec in variant["config"]["measure"]:
+            try:
+                columns |= configuration.resolve("metrics", spec).cls.columns
+            except HarnessError:
+                continue  # a metric of a plugin that is not here: its columns go without a unit
+    return columns
+
+
+class _Silence:
+    """Events that nobody watches."""
+
+    def started(self, task: Any) -> None:
+        return None
+
+    def progress(self, task: Any, fraction: float, text: str) -> None:
+        return None
+
+    def ended(self, task: Any, record: Any) -> None:
+        return None

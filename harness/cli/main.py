@@ -1,0 +1,41 @@
+"""The `harness` command: its verbs, and how an error reaches a person."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.cli import check, doctor, listing, plan, report, run, show, status
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="harness",
+    help="Benchmark and ablation harness for long-sequence models.\n\n"
+    "Start with: harness run suites/pooling_ablation.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (plan, run, status, report, listing, show, check, doctor):
+    verb.add_to(app)
+
+
+def main() -> None:
+    """Entry point. A user's mistake prints one message and exits 2; a defect keeps its traceback."""
+    try:
+        app()
+    except HarnessError as error:
+        sys.stderr.write(f"harness: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("harness: interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:  # `harness list models | head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

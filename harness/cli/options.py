@@ -1,0 +1,44 @@
+"""Options that several verbs share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SuiteArgument = Annotated[
+    str, typer.Argument(help="A suite file, or the name of a suite that comes with harness.")
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        "-p",
+        help="Overlay of the suite: smoke, laptop, gpu, paper, … Default: gpu with a GPU, else laptop.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="PATH=VALUE",
+        help="Override a setting, e.g. data.name=fsdd, train.steps=50, seeds=1. Repeatable.",
+    ),
+]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option("--results", "-r", metavar="DIR", help="Folder of the results. Default: results/<suite>."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+SerialOption = Annotated[
+    bool, typer.Option("--serial", help="Run in this process, one trial after another, without Ray.")
+]
+SlotsOption = Annotated[
+    int | None, typer.Option("--slots", min=1, help="Trials side by side. Default: one a CPU, or a GPU.")
+]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="torch threads of a trial.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu or cuda. Default: cuda where there is a GPU.")
+]

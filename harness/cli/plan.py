@@ -1,0 +1,95 @@
+"""`harness plan`: what a run would do, before it does it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from harness.cli.format import duration, quantity
+from harness.cli.options import (
+    JsonOption,
+    ProfileOption,
+    ResultsOption,
+    SetOption,
+    SlotsOption,
+    SuiteArgument,
+)
+
+if TYPE_CHECKING:
+    from harness.execution.plan import Plan
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(name="plan")(plan)
+
+
+def plan(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+    results: ResultsOption = None,
+    slots: SlotsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print every trial of a suite with its size, estimated time and state. Trains nothing.
+
+    Example: harness plan suites/pooling_ablation.yaml --profile smoke
+    """
+    from harness.execution.run_suite import RunOptions, plan_suite
+    from harness.suite.suite import load_suite
+
+    loaded = load_suite(suite, profile=profile, overrides=set_ or ())
+    made = plan_suite(loaded, RunOptions(results=results, slots=slots))
+    if as_json:
+        typer.echo(json.dumps(made.plain(), indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_table(made))
+    console.print(summary_line(made))
+
+
+def summary_line(plan: Plan) -> str:
+    """``36 trials: 12 cached, 24 to run, about 6 min on 2 slots``"""
+    todo = len(plan.to_run())
+    text = f"{len(plan.trials)} trials: {todo} to run, {len(plan.trials) - todo} cached"
+    if todo:
+        slots = f"{plan.slots} slot{'s' if plan.slots != 1 else ''}"
+        text += f"; about {duration(plan.seconds)} on {slots} (an estimate)"
+    return text
+
+
+def _table(plan: Plan) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    suite = plan.suite
+    table = Table(
+        title=f"{suite.name} · profile {suite.profile}", title_justify="left", box=None, pad_edge=False
+    )
+    for name in ("variant", "model", "data"):
+        table.add_column(name, no_wrap=name != "variant")
+    for name in ("seed", "parameters", "FLOPs/token", "train tokens", "est. time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state")
+    colours = {"cached": "green", "failed": "red", "damaged": "red"}
+    aliases = {variant.name: variant.aliases for variant in suite.variants}
+    for planned in plan.trials:
+        trial, cost = planned.trial, planned.cost
+        also = "".join(f" (= {alias})" for alias in aliases[trial.variant])
+        state = planned.state + (f": {planned.detail}" if planned.detail else "")
+        table.add_row(
+            Text(trial.variant + also),
+            Text(trial.config["model"]["name"]),
+            Text(trial.config["data"]["name"]),
+            str(trial.seed),
+            f"{cost.parameters:,}",
+            quantity(cost.flops_per_token),
+            quantity(cost.train_tokens) if cost.train_tokens else "all, once",
+            duration(planned.estimated_seconds) if planned.estimated_seconds else "-",
+            Text(state, style=colours.get(planned.state, "")),
+        )
+    return table

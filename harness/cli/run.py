@@ -1,0 +1,79 @@
+"""`harness run`: train and measure what is missing, then write the report."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import (
+    DeviceOption,
+    ProfileOption,
+    ResultsOption,
+    SerialOption,
+    SetOption,
+    SlotsOption,
+    SuiteArgument,
+    ThreadsOption,
+)
+
+if TYPE_CHECKING:
+    from harness.execution.run_suite import RunOutcome
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(name="run")(run)
+
+
+def run(
+    suite: SuiteArgument,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+    results: ResultsOption = None,
+    serial: SerialOption = False,
+    address: Annotated[
+        str, typer.Option("--address", help="Ray cluster: local, auto, or HOST:PORT of a running one.")
+    ] = "local",
+    slots: SlotsOption = None,
+    threads: ThreadsOption = 1,
+    device: DeviceOption = None,
+) -> None:
+    """Run a suite. Trials that are done already are not run again; a second run continues the first.
+
+    Example: harness run suites/pooling_ablation.yaml --set data.name=fsdd --results results/fsdd
+
+    Exit code: 0 all trials ok, 1 some failed, 2 a usage error, 130 interrupted.
+    """
+    from rich.console import Console
+
+    from harness.cli.plan import summary_line
+    from harness.cli.progress import Display
+    from harness.cli.report import write_and_print
+    from harness.execution.run_suite import RunOptions, plan_suite, run_plan
+    from harness.suite.suite import load_suite
+
+    loaded = load_suite(suite, profile=profile, overrides=set_ or ())
+    options = RunOptions(
+        results=results, serial=serial, address=address, slots=slots, threads=threads, device=device
+    )
+    planned = plan_suite(loaded, options)
+    console = Console(stderr=True)
+    console.print(f"{loaded.name} · profile {loaded.profile} · {summary_line(planned)}", highlight=False)
+    with Display(planned, console) as display:
+        outcome = run_plan(planned, options, display)
+    if not outcome.interrupted:
+        write_and_print(outcome.folder)
+    _say_how_it_ended(outcome)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def _say_how_it_ended(outcome: RunOutcome) -> None:
+    counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.items())
+    if outcome.interrupted:
+        sys.stderr.write(f"interrupted: {counts}; the same command continues\n")
+    elif outcome.exit_code:
+        sys.stderr.write(
+            f"not all trials are ok: {counts}; errors stand in table.csv and the trials' log.txt\n"
+        )

@@ -1,0 +1,92 @@
+"""`harness show`: the resolved configuration of a suite's variants, and where each value comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import JsonOption, ProfileOption, SetOption, SuiteArgument
+from harness.errors import Path, did_you_mean, dotted
+
+if TYPE_CHECKING:
+    from harness.suite.suite import Suite, Variant
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(name="show")(show)
+
+
+def show(
+    suite: SuiteArgument,
+    variant: Annotated[str | None, typer.Argument(help="One variant; default: the base.")] = None,
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a variant's complete configuration and where each value was said.
+
+    Example: harness show pooling_ablation transformer --profile smoke
+    """
+    from harness.errors import HarnessError
+    from harness.suite.suite import load_suite
+
+    loaded = load_suite(suite, profile=profile, overrides=set_ or ())
+    named = {name: each for each in loaded.variants for name in (each.name, *each.aliases)}
+    wanted = variant or loaded.base
+    if wanted not in named:
+        raise HarnessError(f"{loaded.name} has no variant {wanted!r}; {did_you_mean(wanted, named)}")
+    chosen = named[wanted]
+    if as_json:
+        typer.echo(json.dumps(chosen.config, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{loaded.name} · {wanted}", title_justify="left", box=None, pad_edge=False)
+    for name in ("setting", "value", "from"):
+        table.add_column(name, overflow="fold")
+    for path, value in _leaves(chosen.config):
+        source = _source(loaded, chosen, path)
+        style = "dim" if source == "default" else ""
+        table.add_row(Text(dotted(path), style), Text(json.dumps(value), style), Text(source, style))
+    Console().print(table)
+
+
+def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*path, index))
+    else:
+        yield path, value
+
+
+def _source(suite: Suite, variant: Variant, path: Path) -> str:
+    """``base (suites/x.yaml:7:3)``, ``--set data.name=fsdd`` or ``default``."""
+    said = variant.settings.origin(path)
+    if said is None:
+        return "suite" if path[0] in {"measure", "plugins"} else "default"
+    origin, rest = said
+    if origin.document_path is None:
+        return f"--set {origin.option}"
+    if rest and not _said(variant.settings.values, path):
+        return "default"  # a component's own setting: `mixer: rg_lru` says its name alone
+    return f"{origin.layer} ({suite.document.where((*origin.document_path, *rest))})"
+
+
+def _said(values: Any, path: Path) -> bool:
+    """Did the layers themselves say the value at `path`, rather than a class's default?"""
+    for depth, part in enumerate(path):
+        if isinstance(values, str):
+            return path[depth:] == ("name",)
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

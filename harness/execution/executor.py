@@ -1,0 +1,63 @@
+"""What any executor does, and the one that needs no Ray: tasks one after another, in this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from harness.execution.run_trial import Task, run_task
+from harness.store.record import Record
+
+
+class Events(Protocol):
+    """Told what happens to each task, as it happens."""
+
+    def started(self, task: Task) -> None: ...
+
+    def progress(self, task: Task, fraction: float, text: str) -> None: ...
+
+    def ended(self, task: Task, record: Record) -> None: ...
+
+
+class Executor(AbstractContextManager["Executor"], Protocol):
+    """Runs tasks of one lane: side by side in the training lane, alone in the exclusive one.
+
+    `run` returns when every task has a record. It raises Interrupted when the user stopped it.
+    """
+
+    def run(self, tasks: Sequence[Task], events: Events) -> None: ...
+
+
+class Interrupted(Exception):
+    """The user stopped the run; what was finished is on disk."""
+
+
+class SerialExecutor:
+    """In this process, one task after another: for a debugger, and where there is no Ray."""
+
+    def __enter__(self) -> SerialExecutor:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def run(self, tasks: Sequence[Task], events: Events) -> None:
+        for task in tasks:
+            Path(task.folder).mkdir(parents=True, exist_ok=True)
+            events.started(task)
+            handler = logging.FileHandler(Path(task.folder) / "log.txt")
+            logging.getLogger("harness").addHandler(handler)
+            try:
+                record = run_task(task, partial(events.progress, task))
+            except KeyboardInterrupt:
+                raise Interrupted from None
+            finally:
+                logging.getLogger("harness").removeHandler(handler)
+                handler.close()
+            events.ended(task, record)

@@ -1,0 +1,169 @@
+"""What a run would do, known before it does it: sizes, costs, and what is already there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from harness import configuration
+from harness.contracts import ClosedForm
+from harness.errors import HarnessError
+from harness.store.record import LANES, Record
+from harness.store.store import Store
+from harness.suite.suite import Suite
+from harness.suite.trial import Trial
+
+State = Literal["cached", "to measure", "to run", "failed", "damaged"]
+
+DEFAULT_FLOPS_PER_SECOND = 4.0e9
+"""Of one CPU thread training small models; only used until the suite has a finished trial."""
+
+OVERHEAD_SECONDS = 4.0
+"""Evaluation and measurement beside training, until a finished trial tells better."""
+
+
+@dataclass(frozen=True)
+class VariantCost:
+    """Sizes of one variant, from its configuration alone."""
+
+    parameters: int
+    flops_per_token: float
+    """Forward pass, at the context length that it trains with."""
+    train_tokens: int
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One line of `harness plan`."""
+
+    trial: Trial
+    state: State
+    cost: VariantCost
+    estimated_seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every trial of a suite, in order."""
+
+    suite: Suite
+    trials: Sequence[PlannedTrial]
+    slots: int
+
+    def to_run(self) -> list[PlannedTrial]:
+        return [planned for planned in self.trials if planned.state != "cached"]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated wall-clock of what is left to do."""
+        return sum(planned.estimated_seconds for planned in self.to_run()) / self.slots
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready: the resolved question and every trial."""
+        return {
+            "name": self.suite.name,
+            "question": self.suite.config.question,
+            "profile": self.suite.profile,
+            "overrides": list(self.suite.overrides),
+            "base": self.suite.base,
+            "seeds": list(self.suite.config.seed_list),
+            "figures": [dict(figure) for figure in self.suite.config.figure_specs],
+            "plugin_files": list(self.suite.plugin_files),
+            "variants": [
+                {"name": v.name, "aliases": list(v.aliases), "config": v.config} for v in self.suite.variants
+            ],
+            "trials": [
+                {
+                    "variant": planned.trial.variant,
+                    "seed": planned.trial.seed,
+                    "key": planned.trial.key,
+                    "state": planned.state,
+                    "detail": planned.detail,
+                    "estimated_seconds": round(planned.estimated_seconds, 1),
+                    **asdict(planned.cost),
+                }
+                for planned in self.trials
+            ],
+            "estimated_seconds": round(self.seconds, 1),
+        }
+
+
+def make_plan(suite: Suite, store: Store, *, slots: int = 1) -> Plan:
+    """Look up every trial and estimate what is missing. Trains nothing, writes nothing."""
+    costs = {variant.name: cost_of(variant.config) for variant in suite.variants}
+    states = {trial.key: _state(store, trial) for trial in suite.trials}
+    speed = _measured_speed(costs, [(t, states[t.key][2]) for t in suite.trials])
+    planned = []
+    for trial in suite.trials:
+        state, detail, _ = states[trial.key]
+        cost = costs[trial.variant]
+        planned.append(PlannedTrial(trial, state, cost, _estimate(cost, state, speed, trial.variant), detail))
+    return Plan(suite, planned, slots)
+
+
+def cost_of(config: Mapping[str, Any]) -> VariantCost:
+    """Build the model without memory for its weights, and count."""
+    from harness.evaluation.flops import build_on_meta, count_parameters, flops_per_token
+
+    data = configuration.resolve("datasets", config["data"]).config
+    train = config["train"]
+    context = train["crop"] or data.length
+    model = build_on_meta(config["model"], vocab_size=data.vocab_size)
+    tokens = 0 if isinstance(model, ClosedForm) else train["steps"] * train["batch_size"] * context
+    return VariantCost(count_parameters(model), flops_per_token(model, context), tokens)
+
+
+def _state(store: Store, trial: Trial) -> tuple[State, str, Record | None]:
+    try:
+        record = store.record(trial)
+    except HarnessError as error:
+        return "damaged", str(error), None
+    if record is None:
+        return "to run", "", None
+    if record.status == "diverged" or record.finished:
+        return "cached", record.error, record  # divergence repeats: running again would not help
+    if record.status == "ok":
+        return "to measure", "", record
+    return "failed", record.error, record
+
+
+def _measured_speed(
+    costs: Mapping[str, VariantCost], records: Sequence[tuple[Trial, Record | None]]
+) -> dict[str, float]:
+    """Training FLOPs per second by variant, from finished trials; "" for all together."""
+    work: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for trial, record in records:
+        if record is None or not record.columns.get("train_seconds"):
+            continue
+        for name in (trial.variant, ""):
+            work[name] = work.get(name, 0.0) + _training_flops(costs[trial.variant])
+            seconds[name] = seconds.get(name, 0.0) + record.columns["train_seconds"]
+    return {name: work[name] / seconds[name] for name in work if work[name] > 0}
+
+
+def _estimate(cost: VariantCost, state: State, speed: Mapping[str, float], variant: str) -> float:
+    if state == "cached":
+        return 0.0
+    if state == "to measure":
+        return OVERHEAD_SECONDS
+    rate = speed.get(variant) or speed.get("", DEFAULT_FLOPS_PER_SECOND)
+    return _training_flops(cost) / rate + OVERHEAD_SECONDS
+
+
+def _training_flops(cost: VariantCost) -> float:
+    """Forward and backward: three times the forward pass."""
+    return 3.0 * cost.flops_per_token * cost.train_tokens
+
+
+def missing_lanes(store: Store, trial: Trial) -> list[str]:
+    """Lanes still to run for a trial, in order."""
+    try:
+        record = store.record(trial)
+    except HarnessError:
+        return list(LANES)
+    if record is None or record.status not in {"ok", "diverged"}:
+        return list(LANES)
+    return [] if record.status == "diverged" else [lane for lane in LANES if record.lacks(lane)]

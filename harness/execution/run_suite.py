@@ -1,0 +1,145 @@
+"""A suite from its plan to its report: what is missing is run, lane by lane, then all is written up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.contracts import Lane
+from harness.execution.executor import Events, Executor, Interrupted, SerialExecutor
+from harness.execution.plan import Plan, make_plan, missing_lanes
+from harness.execution.run_trial import Task
+from harness.store.record import LANES, Record
+from harness.store.store import Store
+from harness.suite.suite import Suite
+
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run; nothing here changes a result's key."""
+
+    results: Path | None = None
+    """Folder of this suite's results; None: ``results/<suite>`` below the working directory."""
+    serial: bool = False
+    address: str = "local"
+    slots: int | None = None
+    """Trials side by side in the training lane; None: one a CPU (a GPU, where there is one)."""
+    threads: int = 1
+    """torch threads of a trial. Two on a busy machine have been measured far slower than one."""
+    device: str | None = None
+    """None: cuda where there is a GPU, else cpu."""
+
+
+@dataclass
+class RunOutcome:
+    """How a run ended."""
+
+    folder: Path
+    ran: int
+    cached: int
+    statuses: Counter[str] = field(default_factory=Counter)
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        if self.interrupted:
+            return 130
+        return 0 if set(self.statuses) <= {"ok"} else 1
+
+
+def results_folder(suite: Suite, results: Path | None) -> Path:
+    return results if results is not None else RESULTS / suite.name
+
+
+def plan_suite(suite: Suite, options: RunOptions) -> Plan:
+    store = Store(results_folder(suite, options.results))
+    return make_plan(suite, store, slots=1 if options.serial else _slots(options))
+
+
+def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
+    """Run what is missing. Everything finished is on disk at any moment.
+
+    Raises: HarnessError for a results folder that cannot be written, or a Ray that does not start.
+    """
+    suite = plan.suite
+    store = Store(results_folder(suite, options.results))
+    store.make_writable()
+    store.write_plan(plan.plain(), suite.document.text)
+    todo = plan.to_run()
+    outcome = RunOutcome(store.folder, ran=len(todo), cached=len(plan.trials) - len(todo))
+    if todo:
+        try:
+            with _executor(options) as executor:
+                for lane in LANES:
+                    executor.run(_tasks(plan, store, lane, options), events)
+        except (Interrupted, KeyboardInterrupt):
+            outcome.interrupted = True
+    for _, record in store.records(suite.trials):
+        outcome.statuses[_status(record)] += 1
+    return outcome
+
+
+def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Task]:
+    """The lane's tasks: for the exclusive lane, of trials whose training went well."""
+    tasks = []
+    for planned in plan.to_run():
+        lanes = missing_lanes(store, planned.trial)
+        ready = lane == LANES[0] or LANES[0] not in lanes
+        if lane in lanes and ready:
+            tasks.append(
+                Task(
+                    trial=planned.trial,
+                    lane=lane,
+                    folder=str(store.trial_folder(planned.trial).resolve()),
+                    threads=options.threads,
+                    device=_device(options),
+                )
+            )
+    return tasks
+
+
+def _executor(options: RunOptions) -> Executor:
+    if options.serial:
+        return SerialExecutor()
+    from harness.execution.ray_driver import RayExecutor
+
+    return RayExecutor(
+        slots=_slots(options),
+        threads=options.threads,
+        gpu=_device(options).startswith("cuda"),
+        address=options.address,
+    )
+
+
+def _slots(options: RunOptions) -> int:
+    if options.slots is not None:
+        return options.slots
+    if _device(options).startswith("cuda"):
+        import torch
+
+        return max(torch.cuda.device_count(), 1)
+    return max(_cpus() // options.threads, 1)
+
+
+def _cpus() -> int:
+    """CPUs that this process may use: a container's share, not the host's."""
+    import os
+
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(options: RunOptions) -> str:
+    if options.device is not None:
+        return options.device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _status(record: Record | None) -> str:
+    return record.status if record is not None else "missing"

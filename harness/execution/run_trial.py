@@ -1,0 +1,213 @@
+"""One trial, one lane: build, train, measure, record. Runs in whatever process it is called in."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import configuration, registry
+from harness.contracts import Lane, MetricContext
+from harness.errors import HarnessError
+from harness.store.record import Record, Status, read_record, write_record
+from harness.suite.trial import Trial
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("harness")
+
+Progress = Callable[[float, str], None]
+"""(fraction done in 0..1, a few words such as ``step 120/300, 3.21 bits``)"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to run one lane of one trial."""
+
+    trial: Trial
+    lane: Lane
+    folder: str
+    threads: int = 1
+    device: str = "cpu"
+
+    def payload(self) -> dict[str, Any]:
+        return {**asdict(replace(self, trial=None)), "trial": self.trial.payload()}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Task:
+        return cls(**{**payload, "trial": Trial.from_payload(payload["trial"])})
+
+    @property
+    def record_path(self) -> Path:
+        return Path(self.folder) / "record.json"
+
+
+def run_task(task: Task, progress: Progress) -> Record:
+    """Run and record, whatever happens: an exception becomes a record with its error.
+
+    KeyboardInterrupt passes through; the record then stays as it was.
+    """
+    import torch
+
+    torch.set_num_threads(task.threads)
+    started = _now()
+    device = torch.device(task.device)
+    earlier = read_record(task.record_path) if task.record_path.is_file() else None
+    try:
+        for file in task.trial.plugin_files:
+            registry.load_plugin(file)
+        status, error, columns = _lane(task, device, progress)
+    except Exception as failure:
+        log.error("%s", traceback.format_exc())
+        status, error, columns = _status_of(failure), _explain(failure), {}
+    record = _record(task, earlier, status, error, columns, _provenance(task, device, columns, started))
+    write_record(task.record_path, record)
+    return record
+
+
+def _lane(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
+    return _train(task, device, progress) if task.lane == "training" else _time(task, device, progress)
+
+
+def _train(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
+    """Train, write history and checkpoint, measure what may share the machine."""
+    from harness.training.checkpoint import save_checkpoint
+    from harness.training.config import TrainConfig
+    from harness.training.history import write_history
+    from harness.training.loop import train
+
+    config = task.trial.config
+    dataset, model = _build(task, device)
+
+    def report(step: int, steps: int, nll_bits: float) -> None:
+        progress(0.9 * step / max(steps, 1), f"step {step}/{steps}, {nll_bits:.3f} bits")
+
+    train_config = configuration.parse(TrainConfig, config["train"])
+    result = train(model, dataset, train_config, seed=task.trial.seed, device=device, on_progress=report)
+    folder = Path(task.folder)
+    write_history(folder / "history.csv", result.history)
+    columns = _dataset_columns(dataset) | result.columns()
+    if result.diverged:
+        return "diverged", result.reason, columns
+    save_checkpoint(folder / "checkpoint.safetensors", model, config=dict(config), step=result.steps)
+    return "ok", "", columns | _measure(task, "training", model, dataset, device, progress)
+
+
+def _time(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
+    """Measure what needs the machine for itself, with the trained weights."""
+    from harness.training.checkpoint import load_checkpoint
+
+    dataset, model = _build(task, device)
+    load_checkpoint(Path(task.folder) / "checkpoint.safetensors", model)
+    return "ok", "", _measure(task, "exclusive", model, dataset, device, progress)
+
+
+def _build(task: Task, device: torch.device) -> tuple[Any, Any]:
+    from harness.training.seeds import seed_everything
+
+    config = task.trial.config
+    dataset = configuration.build("datasets", config["data"])
+    seed_everything("initialisation", task.trial.seed)
+    model = configuration.build("models", config["model"], vocab_size=dataset.vocab_size)
+    return dataset, model.to(device)
+
+
+def _measure(
+    task: Task, lane: Lane, model: Any, dataset: Any, device: torch.device, progress: Progress
+) -> dict[str, Any]:
+    """Columns of all metrics of a lane."""
+    specs = [configuration.resolve("metrics", spec) for spec in task.trial.config["measure"]]
+    specs = [spec for spec in specs if spec.cls.lane == lane]
+    start = 0.9 if lane == "training" else 0.0
+    share = (1.0 - start) / max(len(specs), 1)
+    columns: dict[str, Any] = {}
+    for number, spec in enumerate(specs):
+
+        def part(fraction: float, text: str, done: float = start + number * share) -> None:
+            progress(done + share * fraction, text)
+
+        part(0.0, f"measuring {spec.name}")
+        model.eval()
+        context = MetricContext(
+            model=model,
+            dataset=dataset,
+            device=device,
+            config=task.trial.config,
+            seed=task.trial.seed,
+            folder=Path(task.folder),
+            progress=part,
+        )
+        columns |= spec.cls(spec.config).measure(context)
+    if lane == "training":
+        columns["scan_backend"] = getattr(model, "scan_backend", "") or ""
+    return columns
+
+
+def _record(
+    task: Task,
+    earlier: Record | None,
+    status: Status,
+    error: str,
+    columns: dict[str, Any],
+    provenance: dict[str, Any],
+) -> Record:
+    """The new record: a training lane starts afresh, the exclusive lane adds to it."""
+    if task.lane == "training" or earlier is None:
+        record = Record.failure(task.trial, status, error, columns=columns, provenance=provenance)
+        return replace(record, lanes=("training",)) if status == "ok" else record
+    if status == "ok":
+        return replace(
+            earlier.with_lane(task.lane, columns, provenance),
+            status="ok",
+            error="",
+            variant=task.trial.variant,
+        )
+    return replace(earlier, status=status, error=error)
+
+
+def _provenance(task: Task, device: torch.device, columns: dict[str, Any], started: str) -> dict[str, Any]:
+    """Of the training lane, on the top level; of the exclusive lane, under its name."""
+    from harness.execution.provenance import describe
+
+    found = describe(device, started, _now())
+    if task.lane == "exclusive":
+        return {"exclusive": found}
+    moved: dict[str, Any] = {
+        name: columns.pop(name) for name in ("dataset_version", "dataset_sha256") if name in columns
+    }
+    return {
+        **found,
+        **moved,
+        "dataset": task.trial.config["data"]["name"],
+        "scan_backend": columns.pop("scan_backend", ""),
+    }
+
+
+def _dataset_columns(dataset: Any) -> dict[str, Any]:
+    return {
+        "dataset_version": dataset.provenance.version,
+        "dataset_sha256": dataset.provenance.sha256,
+    }
+
+
+def _status_of(failure: Exception) -> Status:
+    import torch
+
+    return "out_of_memory" if isinstance(failure, MemoryError | torch.OutOfMemoryError) else "failed"
+
+
+def _explain(failure: Exception) -> str:
+    """A message for the table; ours are complete, others get their type and their last line."""
+    if isinstance(failure, HarnessError):
+        return str(failure)
+    frame = traceback.extract_tb(failure.__traceback__)[-1]
+    return f"{type(failure).__name__}: {failure} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,81 @@
+"""What a suite file may say, and what a profile of it may say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from harness.contracts import Component, Spec, require
+
+DEFAULT_MEASURE = ("nll", "efficiency", "generation")
+DEFAULT_FIGURES: tuple[Spec, ...] = (
+    {"name": "learning_curve", "x": "steps"},
+    {"name": "learning_curve", "x": "seconds"},
+    {"name": "pareto"},
+    {"name": "pooling_sweep"},
+    {"name": "memory"},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteConfig:
+    """One question: a base configuration, what varies, seeds, what is measured."""
+
+    name: str
+    question: str = ""
+    plugins: tuple[str, ...] = ()
+    """Python files, relative to the suite file, that register models, mixers, data sets, …"""
+    base: dict[str, Any] = field(default_factory=dict)
+    """Sections model, data, train."""
+    vary: dict[str, list[Any]] | None = None
+    """One factor at a time, against base: ``model.pooling: [[], [4], [4, 4]]``."""
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    """Full product of these, where asked for."""
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Named by hand; `extends` names another variant to start from (default: base)."""
+    seeds: int | tuple[int, ...] = 3
+    measure: Annotated[tuple[Spec, ...], Component("metrics")] = DEFAULT_MEASURE
+    figures: Annotated[tuple[Spec, ...], Component("figures")] = DEFAULT_FIGURES
+    profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", self.name) is not None,
+            "name",
+            f"names a folder: letters, digits, `_`, `-` and `.` only, got {self.name!r}",
+        )
+        require(
+            self.vary is None or len(self.vary) > 0,
+            "vary",
+            "is empty: name a setting and its values (`model.pooling: [[4], [4, 4]]`), or leave it out",
+        )
+        for where, factors in (("vary", self.vary or {}), ("grid", self.grid)):
+            for path, values in factors.items():
+                require(len(values) > 0, where, f"{path!r} has no values to take")
+        for name in self.variants:
+            require(bool(name.strip()), "variants", "a variant needs a name")
+        require(bool(self.seed_list), "seeds", "needs at least one seed")
+        require(all(seed >= 0 for seed in self.seed_list), "seeds", "must not be negative")
+        require(len(set(self.seed_list)) == len(self.seed_list), "seeds", "the same seed is given twice")
+        names = [metric["name"] for metric in self.metrics]
+        require(len(set(names)) == len(names), "measure", "the same metric is named twice")
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def figure_specs(self) -> Sequence[Mapping[str, Any]]:
+        """The figures in their resolved form."""
+        return [f if isinstance(f, Mapping) else {"name": f} for f in self.figures]
+
+    @property
+    def metrics(self) -> Sequence[Mapping[str, Any]]:
+        """The metrics in their resolved form."""
+        return [m if isinstance(m, Mapping) else {"name": m} for m in self.measure]
+
+
+SUITE_LEVEL = frozenset({"base", "vary", "grid", "variants", "seeds", "measure", "figures", "question"})
+"""What a profile or `--set` may replace in the suite itself; `base` and `variants` are merged."""

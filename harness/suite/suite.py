@@ -1,0 +1,171 @@
+"""Reading a suite whole: file, profile and overrides in, ordered trials out, or one clear error."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import configuration, registry
+from harness.errors import ConfigError, PluginError, did_you_mean
+from harness.suite.expand import expand
+from harness.suite.layers import Layers
+from harness.suite.schema import SuiteConfig
+from harness.suite.settings import Settings
+from harness.suite.source import Document, SuiteError, read_document
+from harness.suite.trial import Trial, canonical
+
+DEFAULT_PROFILE = "default"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named configuration, without a seed."""
+
+    name: str
+    settings: Settings
+    config: Mapping[str, Any]
+    aliases: tuple[str, ...] = ()
+    """Other names in the suite for the very same configuration."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A question, ready to run."""
+
+    config: SuiteConfig
+    profile: str
+    document: Document
+    variants: Sequence[Variant]
+    plugin_files: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Variant by variant, seed by seed, in the order of the file."""
+        return [
+            Trial(variant.name, seed, variant.config, self.plugin_files)
+            for variant in self.variants
+            for seed in self.config.seed_list
+        ]
+
+    @property
+    def base(self) -> str:
+        return self.variants[0].name
+
+
+def load_suite(path: str | Path, *, profile: str | None = None, overrides: Sequence[str] = ()) -> Suite:
+    """Read, check and expand a suite.
+
+    `path` is a file, or the name of a suite that comes with the harness. `profile` None takes the
+    suite's `gpu` profile where a GPU is at hand, its `laptop` profile elsewhere, or none if it has
+    none. `overrides` are ``section.setting=value`` strings, as given to ``--set``.
+
+    Raises: SuiteError, ConfigError, PluginError; the message says where.
+    """
+    document = read_document(find_suite(path))
+    data = document.data
+    if not isinstance(data, Mapping):
+        raise document.error((), "a suite is a mapping with `name`, `base`, `vary`, …")
+    plugin_files = _load_plugins(document)
+    chosen = _profile_name(document, profile)
+    layers = Layers(document)
+    if chosen != DEFAULT_PROFILE:
+        layers.add_profile(chosen)
+    for text in overrides:
+        layers.add_override(text)
+    try:
+        config = configuration.parse(SuiteConfig, {k: v for k, v in layers.suite.items() if k != "plugins"})
+        settings = expand(config)
+        for each in settings.values():
+            layers.lay_over(each)
+        layers.check_used()
+    except ConfigError as error:
+        raise layers.located(error.path, error.message) from None
+    plugins = {Path(file).name: _sha256(file) for file in plugin_files}
+    variants = _merge_equal(
+        (name, each, layers.resolve(name, each, config, plugins)) for name, each in settings.items()
+    )
+    return Suite(config, chosen, document, variants, plugin_files, tuple(overrides))
+
+
+def find_suite(path: str | Path) -> Path:
+    """A file as given, or ``<name>.yaml`` among the suites that come with the harness."""
+    given = Path(path)
+    if given.suffix in {".yaml", ".yml"} or given.exists():
+        return given
+    known = suite_files()
+    if given.name in known and given.name == str(path):
+        return known[given.name]
+    raise SuiteError(
+        f"no file and no suite of ours is called {str(path)!r}; {did_you_mean(str(path), known)}"
+    )
+
+
+def suite_files() -> dict[str, Path]:
+    """name -> file of the suites that come with the harness: the checkout's, or the wheel's."""
+    package = Path(__file__).parents[1]
+    for folder in (package.parent / "suites", package / "suites"):
+        files = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+        if files:
+            return files
+    return {}
+
+
+def _merge_equal(found: Iterable[tuple[str, Settings, dict[str, Any]]]) -> list[Variant]:
+    """Variants whose configurations are equal are one variant with aliases; the first name stays."""
+    merged: dict[str, Variant] = {}
+    for name, settings, config in found:
+        identity = canonical(config)
+        if identity in merged:
+            first = merged[identity]
+            merged[identity] = dataclasses.replace(first, aliases=(*first.aliases, name))
+        else:
+            merged[identity] = Variant(name, settings, config)
+    return list(merged.values())
+
+
+def _load_plugins(document: Document) -> tuple[str, ...]:
+    plugins = document.data.get("plugins", [])
+    if not isinstance(plugins, list) or not all(isinstance(p, str) for p in plugins):
+        raise document.error(("plugins",), "plugins: expected a list of Python files")
+    files = []
+    for index, text in enumerate(plugins):
+        file = (document.file.parent / text).resolve()
+        try:
+            registry.load_plugin(file)
+        except PluginError as error:
+            raise document.error(("plugins", index), str(error)) from None
+        files.append(str(file))
+    return tuple(files)
+
+
+def _profile_name(document: Document, asked: str | None) -> str:
+    profiles = document.data.get("profiles") or {}
+    if not isinstance(profiles, Mapping):
+        raise document.error(("profiles",), "profiles: expected a mapping of name to settings")
+    if asked is None:
+        wanted = "gpu" if _gpu_at_hand() else "laptop"
+        return wanted if wanted in profiles else DEFAULT_PROFILE
+    if asked not in profiles and asked != DEFAULT_PROFILE:
+        raise SuiteError(
+            f"{document.file} has no profile {asked!r}; {did_you_mean(asked, [*profiles, DEFAULT_PROFILE])}"
+        )
+    return asked
+
+
+def _gpu_at_hand() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _sha256(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

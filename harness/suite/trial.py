@@ -1,0 +1,62 @@
+"""One unit of work: a variant with a seed, fully resolved, and its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+PROTOCOL_VERSION = 1
+"""Raised when the meaning of a number changes though the configuration did not."""
+
+KEY_DIGITS = 12
+"""Hexadecimal digits of a key that folder names carry."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Runs alone, anywhere. `config` has the sections model, data, train, measure and plugins."""
+
+    variant: str
+    seed: int
+    config: Mapping[str, Any]
+    plugin_files: tuple[str, ...] = ()
+    """Files to load before the configuration makes sense; their content is in the key, not their place."""
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of what the result depends on: configuration, seed and protocol, nothing else."""
+        identity = {"protocol": PROTOCOL_VERSION, "seed": self.seed, "config": self.config}
+        return hashlib.sha256(canonical(identity).encode()).hexdigest()
+
+    @property
+    def short_key(self) -> str:
+        return self.key[:KEY_DIGITS]
+
+    @property
+    def folder_name(self) -> str:
+        """Readable and safe on any file system; only the key in it is ever looked up."""
+        words = re.sub(r"[^A-Za-z0-9._]+", "-", self.variant).strip("-.")[:60] or "variant"
+        return f"{words}-s{self.seed}-{self.short_key}"
+
+    def payload(self) -> dict[str, Any]:
+        """JSON-ready, for a worker process."""
+        return {
+            "variant": self.variant,
+            "seed": self.seed,
+            "config": self.config,
+            "plugin_files": list(self.plugin_files),
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Trial:
+        return cls(payload["variant"], payload["seed"], payload["config"], tuple(payload["plugin_files"]))
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling: sorted keys, no spaces; equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=True)
