@@ -2,7 +2,7 @@
 
 Which trials there are and which are done is the harness's own business (the store's), so Tune's
 experiment state, restore and loggers are not used and its session folder is deleted. The only file
-that imports ray.
+that imports ray; call `ray_environment.prepare` before importing it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import ray
+from ray import tune
+
 from harness.errors import HarnessError
 from harness.execution.executor import Events, Interrupted
 from harness.execution.isolation import Worker
@@ -22,18 +25,8 @@ from harness.store.record import Record, read_record, write_record
 
 LOCAL = "local"
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
-    "RAY_AUTH_MODE": "disabled",  # else a token file is written into the home folder
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_memory_monitor_refresh_ms": "0",  # it would fail the whole experiment for one large trial
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "RAY_DEDUP_LOGS": "0",
-}
+DONE = "done"
+"""The text of a trial's last report."""
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """No large object goes through Ray."""
@@ -51,9 +44,6 @@ class RayExecutor:
         self._temporary: str | None = None
 
     def __enter__(self) -> RayExecutor:
-        os.environ.update(QUIET)
-        import ray
-
         options: dict[str, Any] = {
             "log_to_driver": False,
             "logging_level": "ERROR",
@@ -81,21 +71,17 @@ class RayExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        import ray
-
         with _without_output():
             ray.shutdown()
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def run(self, tasks: Sequence[Task], events: Events) -> None:
-        from ray import tune
-
         if not tasks:
             return
         exclusive = tasks[0].lane == "exclusive"
         by_key = {task.trial.key: task for task in tasks}
-        listener = _listener(by_key, events)
+        listener = _Listener(by_key, events)
         storage = tempfile.mkdtemp(prefix="hr-tune-")
         try:
             tuner = tune.Tuner(
@@ -120,7 +106,7 @@ class RayExecutor:
             shutil.rmtree(storage, ignore_errors=True)
         self._settle(by_key, listener, results, events)
 
-    def _settle(self, by_key: Mapping[str, Task], listener: Any, results: Any, events: Events) -> None:
+    def _settle(self, by_key: Mapping[str, Task], listener: _Listener, results: Any, events: Events) -> None:
         """Tasks that Ray lost get a record that says so; tasks it never ran mean an interruption."""
         errors = {
             (result.config or {}).get("key"): result.error for result in results if result.error is not None
@@ -141,8 +127,6 @@ class RayExecutor:
 
     def _check_resources(self) -> None:
         """A request that can never be met would wait for ever."""
-        import ray
-
         has = ray.cluster_resources()
         for name, amount in (("CPU", self.threads), ("GPU", 1 if self.gpu else 0)):
             if amount > has.get(name, 0):
@@ -158,38 +142,36 @@ _worker: Worker | None = None
 
 def _run_one(config: Mapping[str, Any], payloads: Mapping[str, Any]) -> None:
     """The Tune trainable: hand the task to this actor's worker, pass its progress on."""
-    from ray import tune
-
     global _worker
     task = Task.from_payload(payloads[config["key"]])
     if _worker is None or _worker.threads != task.threads:
         _worker = Worker(task.threads)
     _worker.run(task, lambda fraction, text: tune.report({"fraction": fraction, "text": text}))
-    tune.report({"fraction": 1.0, "text": "done"})
+    tune.report({"fraction": 1.0, "text": DONE})
 
 
-def _listener(by_key: Mapping[str, Task], events: Events) -> Any:
-    """A Tune callback that turns trial results into Events. Built late, so that ray stays unimported."""
-    from ray import tune
+class _Listener(tune.Callback):
+    """Turns Tune's trial results into Events."""
 
-    class Listener(tune.Callback):
-        def __init__(self) -> None:
-            self.finished: set[str] = set()
+    def __init__(self, by_key: Mapping[str, Task], events: Events) -> None:
+        self.by_key, self.events = by_key, events
+        self.finished: set[str] = set()
 
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            events.started(by_key[trial.config["key"]])
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune saves its callbacks for a restore that we never do
 
-        def on_trial_result(
-            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-        ) -> None:
-            task = by_key[trial.config["key"]]
-            if result["text"] == "done":
-                self.finished.add(task.trial.key)
-                events.ended(task, read_record(task.record_path))
-            else:
-                events.progress(task, result["fraction"], result["text"])
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.events.started(self.by_key[trial.config["key"]])
 
-    return Listener()
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        task = self.by_key[trial.config["key"]]
+        if result["text"] == DONE:
+            self.finished.add(task.trial.key)
+            self.events.ended(task, read_record(task.record_path))
+        else:
+            self.events.progress(task, result["fraction"], result["text"])
 
 
 @contextlib.contextmanager

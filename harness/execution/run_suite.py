@@ -104,6 +104,9 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
 def _executor(options: RunOptions) -> Executor:
     if options.serial:
         return SerialExecutor()
+    from harness.execution import ray_environment
+
+    ray_environment.prepare()
     from harness.execution.ray_driver import RayExecutor
 
     return RayExecutor(
