@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import configuration
 from harness.contracts import Lane
 from harness.execution.executor import Events, Executor, Interrupted, SerialExecutor
 from harness.execution.plan import Plan, make_plan, missing_lanes
@@ -13,6 +15,7 @@ from harness.execution.run_trial import Task
 from harness.store.record import LANES, Record
 from harness.store.store import Store
 from harness.suite.suite import Suite
+from harness.suite.trial import Trial, canonical
 
 RESULTS = Path("results")
 
@@ -62,13 +65,15 @@ def plan_suite(suite: Suite, options: RunOptions) -> Plan:
 def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
     """Run what is missing. Everything finished is on disk at any moment.
 
-    Raises: HarnessError for a results folder that cannot be written, or a Ray that does not start.
+    Raises: HarnessError for data that cannot be had, a results folder that cannot be written, or a
+    Ray that does not start; nothing has been written then.
     """
     suite = plan.suite
     store = Store(results_folder(suite, options.results))
+    todo = plan.to_run()
+    _prepare_data(planned.trial for planned in todo)
     store.make_writable()
     store.write_plan(plan.plain(), suite.document.text)
-    todo = plan.to_run()
     outcome = RunOutcome(store.folder, ran=len(todo), cached=len(plan.trials) - len(todo))
     if todo:
         try:
@@ -80,6 +85,17 @@ def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
     for _, record in store.records(suite.trials):
         outcome.statuses[_status(record)] += 1
     return outcome
+
+
+def _prepare_data(trials: Iterable[Trial]) -> None:
+    """Build each data set once: what is wrong with it is said before anything runs, and its token
+    cache is there when the workers ask for it."""
+    seen = set()
+    for trial in trials:
+        identity = canonical(trial.config["data"])
+        if identity not in seen:
+            seen.add(identity)
+            configuration.build("datasets", trial.config["data"])
 
 
 def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Task]:

@@ -102,7 +102,9 @@ def test_after_kill_9_of_the_driver_the_same_command_completes_the_table(toy_sui
     suite.write_text(text)
     undisturbed = run(suite, "undisturbed")
     command = [sys.executable, "-m", "harness", "run", str(suite), "--results", str(tmp_path / "killed")]
-    driver = subprocess.Popen([*command, "--slots", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        [*command, "--slots", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     trials = tmp_path / "killed" / "trials"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(list(trials.glob("*/record.json"))) < 3:

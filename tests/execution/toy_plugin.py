@@ -98,7 +98,10 @@ class Alone:
     """Notes when it began and ended, to show that nothing ran beside it."""
 
     lane = "exclusive"
-    columns = {"alone_from": Column(description="start", unit="s"), "alone_to": Column(description="end", unit="s")}
+    columns = {
+        "alone_from": Column(description="start", unit="s"),
+        "alone_to": Column(description="end", unit="s"),
+    }
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

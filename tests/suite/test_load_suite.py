@@ -138,9 +138,16 @@ def config(suite, name):
 
 
 def test_a_suite_expands_in_the_order_of_the_file(load):
-    suite = load("vary: {model.width: [4, 16], model.pooling: [[], [4, 5]]}\nvariants: {mine: {model: other}}\n")
+    suite = load(
+        "vary: {model.width: [4, 16], model.pooling: [[], [4, 5]]}\nvariants: {mine: {model: other}}\n"
+    )
     assert names(suite) == ["base", "width=4", "width=16", "pooling=[]", "pooling=[4,5]", "mine"]
-    assert [(t.variant, t.seed) for t in suite.trials[:4]] == [("base", 0), ("base", 1), ("base", 2), ("width=4", 0)]
+    assert [(t.variant, t.seed) for t in suite.trials[:4]] == [
+        ("base", 0),
+        ("base", 1),
+        ("base", 2),
+        ("width=4", 0),
+    ]
 
 
 def test_every_default_is_resolved_even_inside_components(load):
@@ -167,7 +174,10 @@ def test_a_setting_inside_a_component_can_vary(load):
 
 
 def test_another_model_starts_from_its_own_defaults(load):
-    assert config(load("variants: {o: {model: {name: other}}}\n"), "o")["model"] == {"name": "other", "width": 5}
+    assert config(load("variants: {o: {model: {name: other}}}\n"), "o")["model"] == {
+        "name": "other",
+        "width": 5,
+    }
 
 
 def test_another_data_set_keeps_the_settings_it_shares(load):
@@ -219,7 +229,8 @@ def test_without_a_gpu_the_laptop_profile_is_the_default(load, monkeypatch):
 def test_a_key_depends_on_the_configuration_and_the_seed_only(load):
     first = load("vary: {model.width: [4, 16]}\nvariants: {mine: {model: other}}\n")
     second = load(
-        "question: Why?\nvariants: {yours: {model: {name: other}}}\nvary: {model.width: [16, 4, 2]}\nseeds: [1, 0, 2, 9]\n"
+        "question: Why?\nvariants: {yours: {model: {name: other}}}\n"
+        "vary: {model.width: [16, 4, 2]}\nseeds: [1, 0, 2, 9]\n"
     )
     keys = {(json.dumps(t.config, sort_keys=True), t.seed): t.key for t in second.trials}
     for trial in first.trials:
@@ -262,15 +273,24 @@ def test_folder_names_are_safe(load):
         ("vary: {model.rate: [fast]}\n", ["demo.yaml:9:", "number"]),
         ("vary: {train.learning_rate: [-1.0]}\n", ["demo.yaml:9:", "above 0"]),
         ("vary: {model.mixer: [toy_mixerr]}\n", ["demo.yaml:9:", "no mixer is called", "'toy_mixer'"]),
-        ("vary: {model.mixer: [{name: toy_mixer, hidden: 0}]}\n", ["demo.yaml:9:", "model.mixer.hidden", "positive"]),
-        ("vary: {model.name: [toyy]}\n", ["demo.yaml:9:", "no model is called 'toyy'", "did you mean 'toy'?"]),
+        (
+            "vary: {model.mixer: [{name: toy_mixer, hidden: 0}]}\n",
+            ["demo.yaml:9:", "model.mixer.hidden", "positive"],
+        ),
+        (
+            "vary: {model.name: [toyy]}\n",
+            ["demo.yaml:9:", "no model is called 'toyy'", "did you mean 'toy'?"],
+        ),
         ("vary: {}\n", ["demo.yaml:9:1", "vary", "is empty"]),
         ("vary: {model.width: []}\n", ["has no values"]),
         ("vary: {width: [1]}\n", ["demo.yaml:9:8", "names no setting"]),
         ("vary: [1]\n", ["demo.yaml:9:1", "vary"]),
         ("variants: {a: {extends: b}, b: {extends: a}}\n", ["circle", "a -> b -> a"]),
         ("variants: {a: {extends: bb}, b: {}}\n", ["no variant is called 'bb'", "did you mean 'b'?"]),
-        ("variants:\n  a: {model: {width: 1}}\n  a: {model: {width: 2}}\n", ["demo.yaml:11:3", "given twice"]),
+        (
+            "variants:\n  a: {model: {width: 1}}\n  a: {model: {width: 2}}\n",
+            ["demo.yaml:11:3", "given twice"],
+        ),
         ("variants: {base: {model: {width: 1}}}\n", ["is taken"]),
         ("variants: {a: {modle: {width: 1}}}\n", ["demo.yaml:9:16", "unknown section 'modle'"]),
         ("variants: {a: 3}\n", ["demo.yaml:9:12", "variants.a"]),
@@ -280,7 +300,10 @@ def test_folder_names_are_safe(load):
         ("seeds: [-1]\n", ["negative"]),
         ("profiles: {p: {train: {stepps: 1}}}\n", ["demo.yaml:9:24", "'stepps'", "'steps'"]),
         ("profiles: {p: {nonsense: 1}}\n", ["demo.yaml:9:16", "unknown in a profile"]),
-        ("profiles: {p: {model: {depth: 1}}}\n", ["demo.yaml:9:24", "no model of this suite has a setting 'depth'"]),
+        (
+            "profiles: {p: {model: {depth: 1}}}\n",
+            ["demo.yaml:9:24", "no model of this suite has a setting 'depth'"],
+        ),
         ("profiles: {p: {vary: {model.width: [x]}}}\n", ["demo.yaml:9:37", "integer"]),
         ("profiles: {p: {base: {model: {width: x}}}}\n", ["demo.yaml:9:31", "integer"]),
         ("profiles: {p: 3}\n", ["demo.yaml:9:12", "a profile is a mapping"]),

@@ -91,6 +91,6 @@ def test_tags_construct_nothing(tmp_path):
 def test_files_that_are_no_suite_are_named(tmp_path, make, words):
     file = tmp_path / "suite.yaml"
     make(file)
-    with pytest.raises(SuiteError, match="suite.yaml") as caught:
+    with pytest.raises(SuiteError, match=r"suite\.yaml") as caught:
         read_document(file)
     assert words in str(caught.value) or "nested too deeply" in str(caught.value)
