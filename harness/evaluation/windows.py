@@ -1,0 +1,60 @@
+"""How a split is cut for evaluation and for closed-form fitting.
+
+Clips are cut into consecutive windows of the context that models train with, so that none is asked
+for a longer context than it has seen; a window starts afresh, from the model's start token.
+Shapes: B batch, L tokens of a batch's rows, N clips, W windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.contracts import Split
+
+
+def spread(clips: int, wanted: int | None) -> np.ndarray:
+    """Indices of `wanted` evenly spaced clips of `clips`; all where None or not fewer."""
+    if wanted is None or wanted >= clips:
+        return np.arange(clips)
+    return (2 * np.arange(wanted) + 1) * clips // (2 * wanted)
+
+
+def cut(split: Split, *, window: int | None, max_clips: int | None) -> np.ndarray:
+    """Int64[W, 3] of (clip, start, length), the longest first, so that batches hold little padding."""
+    rows = [
+        (clip, start, min(size, split.lengths[clip] - start))
+        for clip in spread(len(split), max_clips)
+        for size in [window or int(split.lengths[clip])]
+        for start in range(0, split.lengths[clip], size)
+    ]
+    windows = np.array(rows, dtype=np.int64)
+    return windows[np.argsort(-windows[:, 2], kind="stable")]
+
+
+def window_batches(
+    split: Split,
+    *,
+    window: int | None,
+    max_clips: int | None,
+    batch_tokens: int,
+    device: torch.device | str,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every window once: tokens Long[B, L] (zero where padded) and true lengths Long[B].
+
+    B * L <= batch_tokens, except that a batch has at least one window; L is the longest window's.
+    """
+    windows = cut(split, window=window, max_clips=max_clips)
+    first = 0
+    while first < len(windows):
+        longest = int(windows[first, 2])
+        batch = windows[first : first + max(1, batch_tokens // longest)]
+        tokens = np.zeros((len(batch), longest), dtype=split.tokens.dtype)
+        for row, (clip, start, length) in enumerate(batch):
+            tokens[row, :length] = split.tokens[clip, start : start + length]
+        # Sent in the type of storage, a byte a token for audio, and widened there.
+        yield torch.from_numpy(tokens).to(device).long(), torch.from_numpy(batch[:, 2].copy()).to(device)
+        first += len(batch)

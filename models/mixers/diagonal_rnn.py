@@ -1,0 +1,59 @@
+"""A diagonal real linear RNN beside a direct path, averaged.
+
+    h_t = a h_{t-1} + sqrt(1 - a^2) W_in u_t,   a = sigmoid(logit),   y = (W_direct u + W_out h) / 2
+
+Source: the `rnn` recurrence of the Poolformer code.
+
+Shapes: B batch, L length, D width, N channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.contracts import State, require
+from models.initialization import Dense
+from models.mixers.recurrence import RecurrentMixer, accumulation_dtype, recurrence
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagonalRNNConfig:
+    hidden: int | None = None
+    """Channels of the state; null: twice the width."""
+    min_decay: float = 0.9
+    max_decay: float = 0.99
+    normalize_input: bool = True
+    """Scale the input by sqrt(1 - a^2), which keeps the state's variance."""
+
+    def __post_init__(self) -> None:
+        require(self.hidden is None or self.hidden >= 1, "hidden", "must be at least 1, or null")
+        require(0 < self.min_decay < 1, "min_decay", f"must lie in (0, 1), got {self.min_decay}")
+        upper = self.min_decay <= self.max_decay < 1
+        require(upper, "max_decay", f"must lie in [min_decay, 1), got {self.max_decay}")
+
+
+class DiagonalRNN(RecurrentMixer):
+    """Real diagonal linear recurrence averaged with a direct path."""
+
+    Config = DiagonalRNNConfig
+
+    def __init__(self, config: DiagonalRNNConfig, *, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.complex = False
+        self.channels = config.hidden or 2 * width
+        self.normalize_input = config.normalize_input
+        self.direct = Dense(width, width)
+        self.input = Dense(width, self.channels)
+        decay = torch.empty(self.channels).uniform_(config.min_decay, config.max_decay)
+        self.decay_logit = nn.Parameter(torch.logit(decay))
+        self.output = Dense(self.channels, width)
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        logit = self.decay_logit.to(accumulation_dtype(self.decay_logit.dtype))
+        log_decay = F.logsigmoid(logit)
+        h = recurrence(self.input(x), state, log_decay=log_decay, normalize=self.normalize_input)
+        return (self.direct(x) + self.output(h.to(x.dtype))) / 2, h[:, -1]

@@ -1,0 +1,90 @@
+"""The pre-norm residual block with a multiplicative gate, around any layer.
+
+Poolformer's ResBlock: u = Norm(x), x <- x + Dropout(W_o (Layer(u) * GELU(W_g u))); without the gate
+the branch is GELU(Layer(u)). W_o starts with variance scale / fan_in, so that the sum over all
+blocks of a level starts with about the variance of one.
+
+Shapes: B batch, L length, D width, M width of the branch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.contracts import State
+from models.initialization import Dense, scaled_normal_
+
+NormName = Literal["layer", "rms", "none"]
+EPSILON = 1e-6
+
+
+def build_norm(name: NormName, width: int) -> nn.Module:
+    """LayerNorm (with bias), RMSNorm or the identity."""
+    if name == "layer":
+        return nn.LayerNorm(width, eps=EPSILON)
+    return nn.RMSNorm(width, eps=EPSILON) if name == "rms" else nn.Identity()
+
+
+class MLP(Dense):
+    """One linear layer to the branch's width; the block's gate and output make it a GEGLU MLP.
+
+    Has a mixer's interface, with nothing to remember.
+    """
+
+    def initial_state(self, batch_size: int) -> State:
+        return ()
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self(x), state
+
+    def state_size(self, batch_size: int, length: int) -> int:
+        return 0
+
+
+class ResBlock(nn.Module):
+    """Float[B, L, D] -> Float[B, L, D] around a layer that maps D to M."""
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        *,
+        width: int,
+        branch: int,
+        norm: NormName,
+        gating: bool,
+        dropout: float,
+        output_scale: float,
+    ) -> None:
+        super().__init__()
+        self.norm = build_norm(norm, width)
+        self.layer = layer
+        self.gate = Dense(width, branch) if gating else None
+        self.output = Dense(branch, width)
+        self.dropout = nn.Dropout(dropout)
+        scaled_normal_(self.output.weight, fan_in=branch, scale=output_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self.norm(x)
+        return x + self._branch(u, self.layer(u))
+
+    def _branch(self, u: Tensor, y: Tensor) -> Tensor:
+        if self.gate is None:
+            y = F.gelu(y, approximate="tanh")
+        else:
+            y = y * F.gelu(self.gate(u), approximate="tanh")
+        return self.dropout(self.output(y))
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.layer.initial_state(batch_size)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Float[B, D] -> Float[B, D]."""
+        u = self.norm(x)
+        y, state = self.layer.step(u, state)
+        return x + self._branch(u, y), state
+
+    def state_size(self, batch_size: int, length: int) -> int:
+        return self.layer.state_size(batch_size, length)
