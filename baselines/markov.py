@@ -49,7 +49,7 @@ class Markov(nn.Module):
     """Order-k Markov chain with Witten-Bell smoothing; counted, not trained."""
 
     Config = MarkovConfig
-    examples: ClassVar = ({}, {"order": 2}, {"order": 3})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"order": 2}, {"order": 3})
 
     def __init__(self, config: MarkovConfig, vocab_size: int = 256) -> None:
         super().__init__()

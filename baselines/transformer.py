@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +66,7 @@ class Transformer(nn.Module):
     """Decoder-only transformer: RoPE, RMSNorm, SwiGLU, causal attention, KV cache."""
 
     Config = TransformerConfig
-    examples: ClassVar = (
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 16, "layers": 2, "heads": 2},
         {"width": 24, "layers": 1, "heads": 3, "dropout": 0.2},
     )
@@ -82,14 +82,14 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         self._initialise()
 
+    @torch.no_grad()
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
-        with torch.no_grad():
-            for block in self.blocks:
-                for last in (block.attention.output, block.mlp.output):
-                    last.weight /= math.sqrt(2 * self.config.layers)
+        for module in self.modules():
+            if isinstance(module, Attention | SwiGLU):
+                module.output.weight /= math.sqrt(2 * self.config.layers)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Long[B, L] -> logits Float[B, L, V]."""
@@ -119,7 +119,7 @@ class Transformer(nn.Module):
         rotation = self._rotation(torch.arange(position, position + 1, device=cache.device))
         x = self.dropout(self.table(token[:, None]))
         for block, block_cache in zip(self.blocks, cache, strict=True):
-            x = block.step(x, rotation, block_cache, position)
+            x = block(x, rotation, block_cache, position)
         return self.head(self.norm(x[:, 0])), (cache, position + 1)
 
     def state_size(self, batch_size: int, length: int) -> int:
@@ -147,14 +147,11 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
-        """Float[B, L, D] -> Float[B, L, D]."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
-
-    def step(self, x: Tensor, rotation: Rotation, cache: Tensor, position: int) -> Tensor:
-        """Float[B, 1, D] -> Float[B, 1, D]; fills `position` of the cache Float[2, B, H, capacity, d]."""
-        x = x + self.dropout(self.attention.step(self.attention_norm(x), rotation, cache, position))
+    def forward(
+        self, x: Tensor, rotation: Rotation, cache: Tensor | None = None, position: int = 0
+    ) -> Tensor:
+        """Float[B, L, D] -> Float[B, L, D]; for `cache` and `position` see Attention."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache, position))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
@@ -171,27 +168,22 @@ class Attention(nn.Module):
         self.input = nn.Linear(config.width, 3 * config.width, bias=False)
         self.output = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
-        """Float[B, L, D] -> Float[B, L, D]."""
-        query, key, value = self._heads(x, rotation)
-        return self._output(F.scaled_dot_product_attention(query, key, value, is_causal=True))
+    def forward(
+        self, x: Tensor, rotation: Rotation, cache: Tensor | None = None, position: int = 0
+    ) -> Tensor:
+        """Float[B, L, D] -> Float[B, L, D].
 
-    def step(self, x: Tensor, rotation: Rotation, cache: Tensor, position: int) -> Tensor:
-        """Float[B, 1, D] -> Float[B, 1, D]: one query against all that is cached."""
-        query, key, value = self._heads(x, rotation)
-        cache[0, :, :, position] = key[:, :, 0]
-        cache[1, :, :, position] = value[:, :, 0]
-        keys, values = cache[:, :, :, : position + 1]
-        return self._output(F.scaled_dot_product_attention(query, keys, values))
-
-    def _heads(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Float[B, L, D] -> three of Float[B, H, L, d]."""
-        query, key, value = self.input(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return rotate(query, rotation), rotate(key, rotation), value
-
-    def _output(self, x: Tensor) -> Tensor:
-        """Float[B, H, L, d] -> Float[B, L, D]."""
-        return self.output(x.transpose(1, 2).flatten(2))
+        With a cache Float[2, B, H, capacity, d] that holds the keys and values before `position`, L is
+        1: its key and value are added, and the one query attends to all up to its own.
+        """
+        split = self.input(x).unflatten(-1, (3, self.heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # Float[B, H, L, d] each
+        query, key = rotate(query, rotation), rotate(key, rotation)
+        if cache is not None:
+            cache[0, :, :, position], cache[1, :, :, position] = key[:, :, 0], value[:, :, 0]
+            key, value = cache[:, :, :, : position + 1]
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=cache is None)
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
 
 class SwiGLU(nn.Module):
@@ -211,5 +203,5 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Turn the pairs (x_i, x_{i + d/2}) of Float[..., L, d] by their angles."""
     cos, sin = rotation
     first, second = x.chunk(2, dim=-1)
-    turned = (first * cos - second * sin, first * sin + second * cos)
-    return torch.cat(turned, dim=-1).to(x.dtype)
+    turned = torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    return turned.to(x.dtype)

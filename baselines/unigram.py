@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Unigram(nn.Module):
     """Histogram of tokens, without memory; counted, not trained."""
 
     Config = UnigramConfig
-    examples: ClassVar = ({},)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     counts: Tensor
 
     def __init__(self, config: UnigramConfig, vocab_size: int = 256) -> None:

@@ -114,16 +114,15 @@ def _resolved_components(config_class: type, options: Mapping[str, Any]) -> dict
         value = options.get(field.name, default)
         if isinstance(value, Mapping) and "name" not in value and isinstance(default, str):
             value = {"name": default, **value}
-        kind = kinds[field.name]
-        if isinstance(value, list | tuple):
-            items = enumerate(value)
-            found[field.name] = [_component(kind, item, (field.name, index)) for index, item in items]
-        elif value is not None:
-            found[field.name] = _component(kind, value, (field.name,))
+        if value is not None:
+            found[field.name] = _component(kinds[field.name], value, (field.name,))
     return found
 
 
-def _component(kind: str, spec: Any, path: tuple[str | int, ...]) -> dict[str, Any]:
+def _component(kind: str, spec: Any, path: tuple[str | int, ...]) -> Any:
+    """The complete form of a Spec, or of each in a list of them, to any depth."""
+    if isinstance(spec, list | tuple):
+        return [_component(kind, item, (*path, index)) for index, item in enumerate(spec)]
     try:
         return resolve(kind, spec).plain()
     except ConfigError as error:

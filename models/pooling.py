@@ -66,4 +66,5 @@ class UpPool(nn.Module):
     def resume(self, z: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Continue a sequence; the state Float[B, P - 1, D] is what the delay holds back."""
         steps = torch.cat((state, self.unpool(z)), dim=1)
-        return steps.tensor_split((z.shape[1] * self.factor,), dim=1)
+        length = z.shape[1] * self.factor
+        return steps[:, :length], steps[:, length:]

@@ -9,12 +9,13 @@ Shapes: B batch, L length, D width, M width of the branch.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.contracts import State
+from models.dropout import Dropout
 from models.initialization import Dense, scaled_normal_
 
 NormName = Literal["layer", "rms", "none"]
@@ -60,10 +61,10 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = build_norm(norm, width)
-        self.layer = layer
+        self.layer: Any = layer  # a mixer or an MLP
         self.gate = Dense(width, branch) if gating else None
         self.output = Dense(branch, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         scaled_normal_(self.output.weight, fan_in=branch, scale=output_scale)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ Shapes: B batch, L length, D width, P pooling factor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from models.residual import ResBlock
 
 class TemporalStack(nn.ModuleList):
     """Residual blocks, one after another. Float[B, L, D] -> Float[B, L, D]."""
+
+    def __iter__(self) -> Iterator[ResBlock]:
+        return cast("Iterator[ResBlock]", super().__iter__())
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self:

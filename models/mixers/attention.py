@@ -83,9 +83,10 @@ class Attention(nn.Module):
     def _rotate(self, x: Tensor, first: int = 0) -> Tensor:
         """Rotates pairs of channels (e, e + E/2) by an angle that grows with the position."""
         length, half = x.shape[2], x.shape[3] // 2
-        position = torch.arange(first, first + length, device=x.device, dtype=torch.float32)
-        exponent = torch.arange(half, device=x.device, dtype=torch.float32) / half
-        angle = (position.to(x.dtype)[:, None] * self.rotary_base ** -exponent.to(x.dtype)).float()
+        # in float64: at step 10000 a float32 angle is wrong by a thousandth
+        exponent = torch.arange(half, dtype=torch.float64, device=x.device) / half
+        position = torch.arange(first, first + length, dtype=torch.float64, device=x.device)
+        angle = position[:, None] * self.rotary_base**-exponent
         cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         low, high = x.chunk(2, dim=-1)
         return torch.cat((low * cosine - high * sine, low * sine + high * cosine), dim=-1)

@@ -10,6 +10,7 @@ Shapes: B batch, L length, D width, K kernel.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,9 +70,9 @@ class ConvolutionThen(nn.Module):
 
     def __init__(self, convolution: nn.Module, mixer: nn.Module, *, width: int) -> None:
         super().__init__()
-        self.convolution = convolution
+        self.convolution: Any = convolution
         self.norm = nn.LayerNorm(width, eps=EPSILON)
-        self.mixer = mixer
+        self.mixer: Any = mixer
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mixer(self.norm(self.convolution(x)))

@@ -34,7 +34,5 @@ class LRU(RecurrentMixer):
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         log_decay, phase = self.decay()
-        h = recurrence(
-            self.input(x), state, log_decay=log_decay, phase=phase, normalize=self.normalize_input
-        )
+        h = recurrence(self.input(x), state, log_decay=log_decay, phase=phase, normalize=self.normalize_input)
         return self.output(as_real(h).to(x.dtype)), h[:, -1]

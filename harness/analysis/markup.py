@@ -1,0 +1,104 @@
+"""The compact summary in Markdown and in LaTeX (booktabs). Names are escaped: they come from users."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from harness.analysis.layout import Cell, Header, Layout, lay_out
+from harness.contracts import Column
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERDICTS = "better, worse or indistinguishable (≈)"
+
+_LATEX = {
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"[": "{[}", "]": "{]}", "*": "{*}"},  # after a line end they would be read as its options
+    **{"±": r"$\pm$", "−": "$-$", "≈": r"$\approx$", "Δ": r"$\Delta$", "∞": r"$\infty$"},
+    **{"↓": r"$\downarrow$", "↑": r"$\uparrow$", "×": r"$\times$"},
+}
+
+
+def markdown(
+    summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str, title: str, question: str
+) -> str:
+    """A page: title, question, table, and how to read it."""
+    layout = lay_out(summary, columns, base)
+    align = [":---" if header.name == "variant" else "---:" for header in layout.headers]
+    rows = [[escape_markdown(_heading(header)) for header in layout.headers], align]
+    rows += [[_markdown_cell(cell) for cell in row] for row in layout.rows]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    notes = [escape_markdown(note) for note in layout.notes("Bold", VERDICTS)]
+    blocks = [f"# {escape_markdown(title)}", escape_markdown(question), table, *notes]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def latex(
+    summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str, title: str, question: str
+) -> str:
+    """A `table` environment with booktabs rules, ready for ``\\input``."""
+    layout = lay_out(summary, columns, base)
+    rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in layout.rows]
+    notes = " ".join(escape_latex(note) for note in layout.notes("Bold", VERDICTS))
+    caption = f"{escape_latex(question or title)} {notes}"
+    label = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}[t]",
+            r"\centering",
+            r"\footnotesize",
+            rf"\begin{{tabular}}{{l{'r' * (len(layout.headers) - 1)}}}",
+            r"\toprule",
+            " & ".join(escape_latex(header.title) for header in layout.headers) + r" \\",
+            " & ".join(escape_latex(_below(header)) for header in layout.headers) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\caption{{{caption}}}",
+            rf"\label{{tab:{label}}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escape_markdown(text: str) -> str:
+    """Text that reads the same in a table cell of any Markdown dialect, HTML included."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]|#~$])", r"\\\1", text)
+
+
+def escape_latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+
+
+def _heading(header: Header) -> str:
+    unit = f" ({header.unit})" if header.unit else ""
+    return f"{header.title}{unit} {header.arrow}".strip()
+
+
+def _below(header: Header) -> str:
+    return f"{f'({header.unit})' if header.unit else ''} {header.arrow}".strip()
+
+
+def _plain(cell: Cell) -> str:
+    if cell.verdict == "indistinguishable" or cell.tied:
+        return f"{cell.text} ≈"
+    return cell.text if cell.verdict == "-" else f"{cell.text} {cell.verdict}"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = escape_markdown(_plain(cell))
+    return f"**{text}**" if cell.best else text
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = escape_latex(_plain(cell))
+    return rf"\textbf{{{text}}}" if cell.best else text

@@ -1,0 +1,51 @@
+"""Copies a full set of golden vectors into this folder, without what no test reads.
+
+Left out: arrays that are not compared, and binary digits that are too fine to be: float64 arrays,
+compared to 1e-9 of their largest value, are rounded to 6e-11 of it.
+
+    python tests/goldens/slim.py FULL_SET
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+FOLDERS = ("poolformer", "poolformer_layers")
+UNREAD_FACTS = ("arrays", "parameter_meaning", "pooled_init_statistics", "per_module", "per_block")
+
+
+def read(name: str) -> bool:
+    """Whether a test reads this array: no sub-module outputs, no float32 run, no unrounded schedule."""
+    return not (name.startswith("act/") or name.endswith("_f32") or name == "learning_rates")
+
+
+def rounded(array: np.ndarray) -> np.ndarray:
+    """float64 to multiples of a power of two, about 2^-33 of the largest value; others as they are."""
+    largest = np.abs(array).max(initial=0.0)
+    if array.dtype != np.float64 or largest == 0:
+        return array
+    unit = 2.0 ** (math.floor(math.log2(largest)) - 33)
+    return np.round(array / unit) * unit
+
+
+def main(source: Path) -> None:
+    here = Path(__file__).parent
+    for folder in FOLDERS:
+        (here / folder).mkdir(exist_ok=True)
+        for path in sorted((source / folder).glob("*.json")):
+            facts = json.loads(path.read_text())
+            slim = {key: value for key, value in facts.items() if key not in UNREAD_FACTS}
+            (here / folder / path.name).write_text(json.dumps(slim, separators=(",", ":")) + "\n")
+        for path in sorted((source / folder).glob("*.npz")):
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: rounded(file[name]) for name in file.files if read(name)}
+            np.savez_compressed(here / folder / path.name, **arrays)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,238 @@
+"""Poolformer: the laws of a sequence model for any levels, and its settings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harness.configuration import plain, resolve
+from harness.errors import ConfigError
+from models.poolformer import Poolformer, PoolformerConfig
+from models.skip_block import SkipBlock, TemporalStack
+
+few = settings(max_examples=25, deadline=None)
+VOCABULARY = 10
+
+mixers = st.sampled_from(
+    ["rg_lru", "lru", "diagonal_rnn", "convolution", {"name": "attention", "heads": 2, "window": 3}]
+)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Poolformer:
+    """A small Poolformer with random levels and options, in float64."""
+    pooling = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
+    levels = len(pooling) + 1
+    layers = tuple(draw(st.integers(0 if level < levels - 1 else 1, 2)) for level in range(levels))
+    config = PoolformerConfig(
+        width=4,
+        pooling=pooling,
+        layers=layers,
+        mixer=tuple(tuple(draw(mixers) for _ in range(count)) for count in layers),
+        temporal_convolution=draw(st.sampled_from([None, "convolution"])),
+        widening=draw(st.integers(1, 2)),
+        down_blocks=draw(st.booleans()),
+        gating=draw(st.booleans()),
+        norm=draw(st.sampled_from(["layer", "rms", "none"])),
+        embedding=draw(st.sampled_from(["sinusoidal", "table", "mlp"])),
+        pool_groups=draw(st.sampled_from([None, 1, 2])),
+        dropout=0.0,
+    )
+    torch.manual_seed(draw(st.integers(0, 99)))
+    return Poolformer(config, VOCABULARY).double()
+
+
+def tokens(batch: int, length: int) -> Tensor:
+    generator = torch.Generator().manual_seed(length)
+    return torch.randint(0, VOCABULARY, (batch, length), generator=generator)
+
+
+def size(state: Any) -> int:
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    return sum(size(part) for part in (state.values() if isinstance(state, dict) else state))
+
+
+@given(model=models(), length=st.integers(1, 50))
+@few
+@torch.no_grad()
+def test_stepping_equals_the_whole_sequence_and_the_state_is_as_large_as_it_says(
+    model: Poolformer, length: int
+) -> None:
+    x = tokens(2, length)
+    state, logits = model.initial_state(2), []
+    for t in range(length):
+        assert size(state) == model.state_size(2, t)
+        out, state = model.step(x[:, t - 1] if t else None, state)
+        logits.append(out)
+    torch.testing.assert_close(torch.stack(logits, dim=1), model(x), rtol=1e-11, atol=1e-12)
+
+
+@given(model=models(), length=st.integers(1, 50), data=st.data())
+@few
+@torch.no_grad()
+def test_logits_do_not_know_their_own_token_or_later_ones_by_a_single_bit(
+    model: Poolformer, length: int, data: st.DataObject
+) -> None:
+    x = tokens(2, length)
+    t = data.draw(st.integers(0, length - 1))
+    before = model(x)[:, : t + 1]
+    x[:, t:] = (x[:, t:] + 1) % VOCABULARY
+    assert torch.equal(model(x)[:, : t + 1], before)
+
+
+@given(model=models(), length=st.integers(2, 50), data=st.data())
+@few
+@torch.no_grad()
+def test_a_shorter_clip_has_the_logits_of_the_longer_one(
+    model: Poolformer, length: int, data: st.DataObject
+) -> None:
+    x = tokens(2, length)
+    cut = data.draw(st.integers(1, length))
+    torch.testing.assert_close(model(x[:, :cut]), model(x)[:, :cut], rtol=1e-11, atol=1e-12)
+
+
+@given(model=models(), length=st.integers(1, 30))
+@few
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_know_each_other(model: Poolformer, length: int) -> None:
+    x = tokens(3, length)
+    alone = torch.cat([model(row.unsqueeze(0)) for row in x])
+    torch.testing.assert_close(alone, model(x), rtol=1e-11, atol=1e-12)
+
+
+@given(model=models())
+@few
+def test_gradients_reach_every_parameter(model: Poolformer) -> None:
+    length = 3 * math.prod(model.config.pooling)
+    model(tokens(3, length)).square().sum().backward()
+    missed = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missed == []
+
+
+def test_an_inner_level_runs_only_when_its_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Poolformer(PoolformerConfig(width=8, pooling=(2, 3), layers=1), VOCABULARY)
+    calls = {0: 0, 1: 0, 2: 0}
+
+    def counted(level: int, step: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            calls[level] += 1
+            return step(*arguments)
+
+        return call
+
+    level: Any = model.body
+    for depth in range(3):
+        monkeypatch.setattr(level, "step", counted(depth, level.step))
+        level = getattr(level, "inner", None)
+    state = model.initial_state(1)
+    for _ in range(13):
+        _, state = model.step(torch.tensor([3]), state)
+    assert calls == {0: 13, 1: 6, 2: 2}
+
+
+# --------------------------------------------------------------------------------- settings
+
+
+RECURRENCE = {"name": "rg_lru", "hidden": 256, "blocks": 32}
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, 7_272_704),
+        ({"mixer": {**RECURRENCE, "complex": False}}, 7_355_648),
+        ({"pool_groups": 1}, 7_761_792),
+        ({"temporal_convolution": "convolution"}, 9_056_000),
+        ({"gating": False}, 5_489_408),
+        ({"width": 64, "mixer": RECURRENCE}, 2_507_520),
+        ({"width": 256, "mixer": RECURRENCE}, 23_880_960),
+    ],
+)
+def test_the_template_and_its_variants_have_the_known_numbers_of_parameters(
+    options: dict[str, Any], count: int
+) -> None:
+    with torch.device("meta"):
+        model = Poolformer(PoolformerConfig(**options))
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_without_pooling_there_is_one_stack_and_with_factors_of_one_there_are_skip_blocks() -> None:
+    assert isinstance(Poolformer(PoolformerConfig(width=8, pooling=(), layers=1)).body, TemporalStack)
+    affine = Poolformer(PoolformerConfig(width=8, pooling=(1, 1), layers=1)).body
+    assert isinstance(affine, SkipBlock) and isinstance(affine.inner, SkipBlock)
+    assert affine.down_pool.weight.numel() == 8
+
+
+def test_a_level_may_list_the_mixer_of_each_layer_and_the_up_side_reverses_it() -> None:
+    config = resolve(
+        "models",
+        {
+            "name": "poolformer",
+            "width": 8,
+            "pooling": [2],
+            "layers": [2, 1],
+            "mixer": [["convolution", "rg_lru"], "lru"],
+        },
+    ).config
+    body = Poolformer(config).body
+    kinds = [[type(b.layer).__name__ for b in side][::2] for side in (body.down, body.up, body.inner)]
+    assert kinds == [["Convolution", "RGLRU"], ["RGLRU", "Convolution"], ["LRU"]]
+
+
+def test_the_initial_output_variance_counts_the_branches_of_a_level() -> None:
+    torch.manual_seed(0)
+    model = Poolformer(PoolformerConfig(width=128, pooling=(2,), layers=3))
+    for block, scale in ((model.body.up[1], 1 / 13), (model.body.inner[1], 1 / 6)):
+        assert block.output.weight.var().item() == pytest.approx(scale / 256, rel=0.03)
+    one_sided = Poolformer(PoolformerConfig(width=128, pooling=(2,), layers=3, down_blocks=False))
+    assert one_sided.body.up[1].output.weight.var().item() == pytest.approx(1 / 7 / 256, rel=0.03)
+
+
+@pytest.mark.parametrize("options", Poolformer.examples)
+def test_the_examples_survive_the_way_through_their_plain_form(options: dict[str, Any]) -> None:
+    found = resolve("models", {"name": "poolformer", **options})
+    again = resolve("models", {"name": "poolformer", **plain(found.config)})
+    assert again.config == found.config
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"pooling": [2, 0]}, "pooling"),
+        ({"pooling": [-2]}, "pooling"),
+        ({"layers": [1, 2]}, "layers"),
+        ({"layers": 0}, "layers"),
+        ({"layers": [1, 1, 1, 1, 0]}, "layers"),
+        ({"mixer": ["rg_lru", "lru"]}, "mixer"),
+        ({"mixer": [["rg_lru"]] * 5}, "mixer"),
+        ({"width": 7}, "width"),
+        ({"widening": [2]}, "widening"),
+        ({"pool_groups": 3}, "pool_groups"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"expand": 0}, "expand"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_name(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve("models", {"name": "poolformer", **options})
+    assert caught.value.path == (field,)
+
+
+def test_an_option_of_a_mixer_that_does_not_fit_its_width_is_refused_by_name() -> None:
+    config = PoolformerConfig(width=8, mixer={"name": "attention", "heads": 3})
+    with pytest.raises(ConfigError, match=r"^mixer\.heads: "):
+        Poolformer(config)
+
+
+def test_a_pooling_longer_than_the_clip_is_refused() -> None:
+    config = PoolformerConfig()
+    config.check_data(256, 160)
+    with pytest.raises(ConfigError, match="multiply to 160, more than the 159 tokens"):
+        config.check_data(256, 159)
