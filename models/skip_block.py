@@ -77,12 +77,12 @@ class SkipBlock(nn.Module):
 
         Inputs and outputs together are always P - 1 vectors, at first all of them outputs: zeros.
         """
-        zero = self.up_pool.bias.new_zeros(batch_size, self.up_pool.width)
+        zeros = self.up_pool.bias.new_zeros(self.up_pool.factor - 1, batch_size, self.up_pool.width)
         return {
             "down": self.down.initial_state(batch_size),
             "inputs": (),
             "inner": self.inner.initial_state(batch_size),
-            "outputs": (zero,) * (self.up_pool.factor - 1),
+            "outputs": tuple(zero.clone() for zero in zeros),
             "up": self.up.initial_state(batch_size),
         }
 
@@ -93,7 +93,9 @@ class SkipBlock(nn.Module):
         if len(inputs) == self.down_pool.factor:
             pooled = self.down_pool(torch.stack(inputs, dim=1))[:, 0]
             z, inner = self.inner.step(pooled, inner)
-            inputs, outputs = (), self.up_pool.unpool(z.unsqueeze(1)).unbind(1)
+            steps = self.up_pool.unpool(z.unsqueeze(1)).unbind(1)
+            # Views would keep the memory of all P until the last of them has had its turn.
+            inputs, outputs = (), (steps[0], *(step.clone() for step in steps[1:]))
         x, up = self.up.step(x + outputs[0], state["up"])
         return x, {"down": down, "inputs": inputs, "inner": inner, "outputs": outputs[1:], "up": up}
 

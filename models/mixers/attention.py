@@ -63,9 +63,10 @@ class Attention(nn.Module):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         query, key, value = self._project(x.unsqueeze(1))
-        keys, values = torch.cat((state[0], key), dim=2), torch.cat((state[1], value), dim=2)
-        if self.window is not None:
-            keys, values = keys[:, :, -self.window :], values[:, :, -self.window :]
+        keys, values = state
+        if keys.shape[2] == self.window:  # the oldest falls out of sight
+            keys, values = keys[:, :, 1:], values[:, :, 1:]
+        keys, values = torch.cat((keys, key), dim=2), torch.cat((values, value), dim=2)
         # only differences of positions matter, so they may be counted from the oldest key in sight
         query = self._rotate(query, first=keys.shape[2] - 1)
         y = _attend(query, self._rotate(keys), values)

@@ -59,7 +59,7 @@ class Convolution(nn.Module):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         window = torch.cat((state, x.unsqueeze(1)), dim=1)
-        return self._convolve(window).squeeze(1), window[:, 1:]
+        return self._convolve(window).squeeze(1), window[:, 1:].clone()  # a view would keep all K
 
     def state_size(self, batch_size: int, length: int) -> int:
         return batch_size * (self.kernel - 1) * len(self.bias) * self.bias.element_size()
