@@ -6,8 +6,9 @@ What is decided here holds for the terminal, Markdown and LaTeX alike; they add 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.quantities import compact, quantity
@@ -17,8 +18,9 @@ from harness.contracts import Column
 if TYPE_CHECKING:
     import pandas as pd
 
-SIGNIFICANT = 4
-"""Digits of a mean without an interval, and of the widest mean printed with one."""
+THOUSANDS = 1e4
+"""From here on numbers are written in k, M, G, T."""
+SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class Layout:
     def notes(self, best: str, verdicts: str) -> list[str]:
         """How to read the table, in the words of a medium that shows the best and verdicts like this."""
         lines = []
-        if self.interval:
+        if len(self.headers) == 2:
+            lines.append("Nothing was measured.")
+        elif self.interval:
             lines.append(
                 "Mean ± half width of the 95 % t interval over seeds; n: successful trials. "
                 f"{best}: best of the column; ≈: indistinguishable from it, paired by seed."
@@ -58,79 +62,118 @@ class Layout:
         else:
             lines.append(f"One seed each: no interval, no verdict. {best}: best of the column.")
         if self.interval and any(header.name == "difference" for header in self.headers):
-            lines.append(f"Δ: difference to {self.base}, paired by seed; {verdicts}.")
+            lines.append(
+                f"Δ: difference to {self.base}, paired by seed, one comparison at a time; {verdicts}."
+            )
         if self.failures:
             lines.append(f"Not ok, and in no average: {'; '.join(self.failures)}.")
         return lines
 
 
-def lay_out(summary: pd.DataFrame, columns: Mapping[str, Column], base: str) -> Layout:
-    """Columns that are empty in every row are left out; the first result carries its difference."""
+def lay_out(
+    summary: pd.DataFrame, columns: Mapping[str, Column], base: str, *, narrow: bool = False
+) -> Layout:
+    """Columns that are empty in every row are left out; the leading result carries its difference.
+
+    `narrow` is for a terminal: fewer columns, short titles, and only the leading result's interval.
+    """
     names = [str(name).removesuffix("_mean") for name in summary.columns if str(name).endswith("_mean")]
-    shown = compact([name for name in names if summary[f"{name}_mean"].notna().any()], columns)
+    filled = [name for name in names if summary[f"{name}_mean"].notna().any()]
+    shown = compact(filled, columns, narrow=narrow)
     leading = next((name for name in shown if quantity(name, columns).better), None)
-    with_difference = leading is not None and summary[f"{leading}_difference"].notna().any()
 
     headers = [Header("variant", "Variant"), Header("n", "n")]
     for name in shown:
         what = quantity(name, columns)
-        headers.append(Header(name, what.label, what.unit, what.arrow))
-        if name == leading and with_difference:
+        headers.append(Header(name, what.short if narrow else what.label, what.unit, what.arrow))
+        if name == leading and summary[f"{leading}_difference"].notna().any():
             headers.append(Header("difference", "Δ to base", what.unit))
+    rows = summary.to_dict("records")
+    exact = {leading} if narrow and leading else None
+    cells = [_cells(rows, header, leading, base, exact) for header in headers]
     return Layout(
         headers,
-        [[_cell(row, header, leading, base) for header in headers] for row in summary.to_dict("records")],
-        failures=[f"{row.variant}: {row.not_ok}" for row in summary.itertuples() if row.not_ok],
+        [list(row) for row in zip(*cells, strict=True)],
+        failures=[f"{row['variant']}: {row['not_ok']}" for row in rows if row["not_ok"]],
         interval=any((summary[f"{name}_n"] > 1).any() for name in shown),
         base=base,
     )
 
 
-def number(estimate: Estimate, *, signed: bool = False) -> str:
-    """``1.234 ± 0.012``, ``68.4k``: two digits of the half width decide how many the mean has."""
+def decimals(column: Sequence[Estimate]) -> int:
+    """Digits after the point for a whole column: two of its typical half width, within reason."""
+    known = [each for each in column if math.isfinite(each.mean) and abs(each.mean) < THOUSANDS]
+    if all(float(each.mean).is_integer() for each in known):
+        return 0
+    magnitude = _exponent(median(abs(each.mean) for each in known if each.mean))
+    most = max(0, (3 if magnitude >= 0 else 2) - magnitude)
+    half_widths = [each.half_width for each in known if each.half_width > 0]
+    return min(max(0, 1 - _exponent(median(half_widths))), most) if half_widths else most
+
+
+def number(estimate: Estimate, digits: int, *, interval: bool = True, signed: bool = False) -> str:
+    """``1.234 ± 0.012``; from ten thousand on in thousands and so forth, ``68.4k ± 0.3k``.
+
+    A half width that vanishes at these digits is left out, as is one that nobody knows.
+    """
     mean, half_width = estimate.mean, estimate.half_width
     if math.isnan(mean):
         return ""
     if math.isinf(mean):
         return "∞" if mean > 0 else "−∞"
     scale, suffix = _scale(mean)
-    mean, half_width = mean / scale, half_width / scale
-    most = max(0, SIGNIFICANT - 1 - _exponent(mean))
-    if math.isnan(half_width) or half_width == 0:
-        decimals = 0 if float(mean).is_integer() and scale == 1 else most
-        half = ""
-    else:
-        decimals = min(max(0, 1 - _exponent(half_width)), most + 1)
-        half = f" ± {half_width:.{decimals}f}{suffix}"
-        if float(f"{half_width:.{decimals}f}") == 0:  # far below the digits worth printing
-            half = ""
-    sign = "+" if signed and float(f"{mean:.{decimals}f}") > 0 else ""
-    return f"{sign}{mean:.{decimals}f}{suffix}{half}".replace("-", "−")
+    if suffix:
+        digits = max(0, 2 - _exponent(mean / scale))
+    text = f"{mean / scale:+.{digits}f}" if signed else f"{mean / scale:.{digits}f}"
+    half = f"{half_width / scale:.{digits}f}"
+    if interval and not math.isnan(half_width) and float(half) > 0:
+        text += f"{suffix} ± {half}"
+    return f"{text}{suffix}".replace("-", "−")
 
 
-def _cell(row: dict[Any, Any], header: Header, leading: str | None, base: str) -> Cell:
+def _cells(
+    rows: list[dict[Any, Any]], header: Header, leading: str | None, base: str, exact: set[str] | None
+) -> list[Cell]:
+    """One column, top to bottom."""
     if header.name == "variant":
-        return Cell(row["variant"])
+        return [Cell(row["variant"]) for row in rows]
     if header.name == "n":
-        total = row["n_ok"] + row["n_not_ok"]
-        return Cell(f"{row['n_ok']}" if row["n_ok"] == total else f"{row['n_ok']}/{total}")
+        return [Cell(_count(row["n_ok"], row["n_not_ok"])) for row in rows]
     if header.name == "difference":
-        if row["variant"] == base:
-            return Cell("base")
-        parts = ("difference", "difference_low", "difference_high", "pairs")
-        text = number(Estimate(*(row[f"{leading}_{part}"] for part in parts)), signed=True)
-        return Cell(text, verdict=row[f"{leading}_verdict"])
-    own = Estimate(*(row[f"{header.name}_{part}"] for part in ("mean", "low", "high", "n")))
-    standing = row[f"{header.name}_standing"]
-    return Cell(number(own), best=standing == "best", tied=standing == "tied")
+        column = [
+            _estimate(row, f"{leading}_difference", ("", "_low", "_high"), f"{leading}_pairs") for row in rows
+        ]
+        digits = decimals(column)
+        return [
+            Cell("base")
+            if row["variant"] == base
+            else Cell(number(each, digits, signed=True), verdict=row[f"{leading}_verdict"])
+            for row, each in zip(rows, column, strict=True)
+        ]
+    column = [_estimate(row, header.name, ("_mean", "_low", "_high"), f"{header.name}_n") for row in rows]
+    digits = decimals(column)
+    interval = exact is None or header.name in exact
+    standing = [row[f"{header.name}_standing"] for row in rows]
+    return [
+        Cell(number(each, digits, interval=interval), best=place == "best", tied=place == "tied")
+        for each, place in zip(column, standing, strict=True)
+    ]
+
+
+def _estimate(row: dict[Any, Any], name: str, parts: tuple[str, ...], count: str) -> Estimate:
+    mean, low, high = (row[f"{name}{part}"] for part in parts)
+    return Estimate(mean, low, high, row[count])
+
+
+def _count(ok: int, not_ok: int) -> str:
+    return f"{ok}/{ok + not_ok}" if not_ok else f"{ok}"
 
 
 def _scale(value: float) -> tuple[float, str]:
     """Thousands and millions by their letters, so that columns stay narrow."""
-    for scale, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= scale:
-            return (scale if suffix != "k" else 1e3), suffix
-    return 1.0, ""
+    if abs(value) < THOUSANDS:
+        return 1.0, ""
+    return next((scale, suffix) for scale, suffix in SCALES if abs(value) >= scale)
 
 
 def _exponent(value: float) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.analysis.layout import Cell, Header, Layout, lay_out
+from harness.analysis.layout import Cell, Header, lay_out
 from harness.contracts import Column
 
 if TYPE_CHECKING:
@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 VERDICTS = "better, worse or indistinguishable (≈)"
 
 _LATEX = {
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
-    **{"[": "{[}", "]": "{]}", "*": "{*}"},  # after a line end they would be read as its options
-    **{"±": r"$\pm$", "−": "$-$", "≈": r"$\approx$", "Δ": r"$\Delta$", "∞": r"$\infty$"},
-    **{"↓": r"$\downarrow$", "↑": r"$\uparrow$", "×": r"$\times$"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # options, where they follow a line end
+    "±": r"$\pm$",
+    "−": "$-$",
+    "≈": r"$\approx$",
+    "Δ": r"$\Delta$",
+    "∞": r"$\infty$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
 }
 
 
@@ -55,8 +64,9 @@ def latex(
             r"\footnotesize",
             rf"\begin{{tabular}}{{l{'r' * (len(layout.headers) - 1)}}}",
             r"\toprule",
-            " & ".join(escape_latex(header.title) for header in layout.headers) + r" \\",
-            " & ".join(escape_latex(_below(header)) for header in layout.headers) + r" \\",
+            " & ".join(escape_latex(f"{header.title} {header.arrow}".strip()) for header in layout.headers)
+            + r" \\",
+            " & ".join(escape_latex(_unit(header)) for header in layout.headers) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",
@@ -80,12 +90,11 @@ def escape_latex(text: str) -> str:
 
 
 def _heading(header: Header) -> str:
-    unit = f" ({header.unit})" if header.unit else ""
-    return f"{header.title}{unit} {header.arrow}".strip()
+    return " ".join(filter(None, [header.title, _unit(header), header.arrow]))
 
 
-def _below(header: Header) -> str:
-    return f"{f'({header.unit})' if header.unit else ''} {header.arrow}".strip()
+def _unit(header: Header) -> str:
+    return f"({header.unit})" if header.unit else ""
 
 
 def _plain(cell: Cell) -> str:

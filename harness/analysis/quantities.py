@@ -20,6 +20,11 @@ class Quantity:
     label: str
     unit: str = ""
     better: Literal["lower", "higher"] | None = None
+    terse: str = ""  # where there is little room
+
+    @property
+    def short(self) -> str:
+        return self.terse or self.label
 
     @property
     def arrow(self) -> str:
@@ -34,16 +39,16 @@ KNOWN: Mapping[str, Quantity] = {
     "nll_bits_train": Quantity("Train NLL", "bits/sample", "lower"),
     "nll_bits_validation": Quantity("Validation NLL", "bits/sample", "lower"),
     "nll_bits_test": Quantity("Test NLL", "bits/sample", "lower"),
-    "generalization_gap_bits": Quantity("Gap test − train", "bits/sample", "lower"),
-    "train_step_ms": Quantity("Training step", "ms", "lower"),
-    "tokens_per_second": Quantity("Training speed", "samples/s", "higher"),
-    "peak_memory_mib": Quantity("Peak memory", "MiB", "lower"),
+    "generalization_gap_bits": Quantity("Gap test − train", "bits/sample", "lower", "Gap"),
+    "train_step_ms": Quantity("Training step", "ms", "lower", "Step"),
+    "tokens_per_second": Quantity("Training speed", "samples/s", "higher", "Speed"),
+    "peak_memory_mib": Quantity("Peak memory", "MiB", "lower", "Memory"),
     "saved_for_backward_mib": Quantity("Saved for backward", "MiB", "lower"),
     "state_bytes": Quantity("Generation state", "B", "lower"),
     "generate_samples_per_second": Quantity("Generation speed", "samples/s", "higher"),
     "real_time_factor": Quantity("Real-time factor", "", "higher"),
     "flops_per_token": Quantity("Forward cost", "FLOP", "lower"),
-    "parameters": Quantity("Parameters"),
+    "parameters": Quantity("Parameters", terse="Params"),
     "train_step_ms_iqr": Quantity("Training step, interquartile range", "ms"),
     "train_seconds": Quantity("Training time", "s"),
 }
@@ -54,6 +59,9 @@ COMPACT = (
 )
 """The columns of a summary for people, in this order; a plugin's own follow."""
 
+NOT_NARROW = frozenset({"state_bytes", "generate_samples_per_second"})
+"""Of these, what a terminal has no room for."""
+
 _UNITS = {"_per_second": "1/s", "_seconds": "s", "_ms": "ms", "_mib": "MiB", "_bytes": "B", "_bits": "bits"}
 
 
@@ -62,20 +70,25 @@ def quantity(name: str, columns: Mapping[str, Column] | None = None) -> Quantity
     known = KNOWN.get(name)
     declared = (columns or {}).get(name)
     if declared is not None:
-        return Quantity(known.label if known else _words(name), declared.unit, declared.better)
+        return Quantity(
+            known.label if known else _words(name),
+            declared.unit,
+            declared.better,
+            known.terse if known else "",
+        )
     if known is not None:
         return known
     unit = next((unit for suffix, unit in _UNITS.items() if name.endswith(suffix)), "")
     return Quantity(_words(name), unit)
 
 
-def compact(names: list[str], columns: Mapping[str, Column]) -> list[str]:
+def compact(names: list[str], columns: Mapping[str, Column], *, narrow: bool = False) -> list[str]:
     """Of the columns at hand, those that a summary shows people.
 
     A plugin's column is shown if the plugin says which direction is better: that is a result, and
     the rest (counts, sample sizes) is circumstance, which stays in the CSV file.
     """
-    ours = [name for name in COMPACT if name in names]
+    ours = [name for name in COMPACT if name in names and not (narrow and name in NOT_NARROW)]
     theirs = [name for name in names if name not in KNOWN and quantity(name, columns).better]
     return ours + theirs
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SETTINGS = frozenset({"seed", "layers", "width", "threads", "train_steps", "train_tokens"})
 """Numeric columns of a table that were chosen, not measured."""
+
+NARROW_UNIT = 8
+"""Units longer than this take two lines in a terminal."""
 
 
 def summarise(
@@ -84,7 +87,7 @@ def _measured(
     rows = {}
     for variant in variants:
         own = estimate(values[variant])
-        row = dict(zip(("mean", "low", "high", "n"), own, strict=True))
+        row: dict[str, Any] = dict(zip(("mean", "low", "high", "n"), own, strict=True))
         if base in values and variant != base:
             difference = paired_difference(values[variant], values[base])
             parts = ("difference", "difference_low", "difference_high", "pairs")
@@ -107,26 +110,31 @@ def _measured(
 
 def terminal_table(summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str) -> Table:
     """The compact summary for a terminal of 100 columns or more. Names are printed as they are."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    layout = lay_out(summary, columns, base)
-    signs = {"better": ("▲", "green"), "worse": ("▼", "red"), "indistinguishable": ("≈", "dim"), "-": ("", "")}
+    layout = lay_out(summary, columns, base, narrow=True)
+    signs = {
+        "better": ("▲", "green"),
+        "worse": ("▼", "red"),
+        "indistinguishable": ("≈", "dim"),
+        "-": ("", ""),
+    }
     table = Table(
-        caption=Text("\n".join(layout.notes("bold", "▲ better, ▼ worse, ≈ indistinguishable"))),
+        caption=Text("\n".join(layout.notes("Bold", "▲ better, ▼ worse, ≈ indistinguishable"))),
         caption_justify="left",
+        box=SIMPLE_HEAD,
         header_style="bold",
+        show_edge=False,
         pad_edge=False,
-        padding=(0, 1),
+        collapse_padding=True,
     )
     for header in layout.headers:
-        lines = [header.title, f"{header.unit} {header.arrow}".strip()]
-        table.add_column(
-            Text("\n".join(filter(None, lines))),
-            justify="left" if header.name == "variant" else "right",
-            overflow="fold",
-            vertical="bottom",
-        )
+        unit = header.unit.replace("/", "/\n") if len(header.unit) > NARROW_UNIT else header.unit
+        title = "\n".join(filter(None, [f"{header.title} {header.arrow}".strip(), unit]))
+        left = header.name == "variant"
+        table.add_column(Text(title), justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for row in layout.rows:
         cells = []
         for cell in row:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,10 +118,12 @@ def tensors_in(state: State) -> Iterator[Tensor]:
         yield from tensors_in(list(state.values()))
 
 
-def state_bytes(module: nn.Module, state: State) -> int:
-    """Bytes that the state keeps allocated: each storage once and whole, the module's own left out."""
-    owned = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
-    storages: dict[int, Any] = {}
-    for tensor in tensors_in(state):
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
-    return sum(storage.nbytes() for place, storage in storages.items() if place not in owned)
+def state_bytes(state: State) -> int:
+    """Bytes of the elements of all tensors in a state; one that stands in two places counts twice."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(state))
+
+
+def allocated_bytes(state: State) -> int:
+    """Bytes that a state keeps allocated: the storages behind its tensors, each once and whole."""
+    storages = [tensor.untyped_storage() for tensor in tensors_in(state)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -116,11 +116,11 @@ class Efficiency:
         saved = SavedForBackward(model)
         with precision(train.precision), saved:
             batch_loss(model, *drawn[0], train)
-        quartile, median, third_quartile = np.quantile(seconds, (0.25, 0.5, 0.75))
+        lower, median, upper = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
         tokens = float(np.mean([int(lengths.sum()) for _, lengths in drawn]))
         return {
             "train_step_ms": 1e3 * median,
-            "train_step_ms_iqr": 1e3 * (third_quartile - quartile),
+            "train_step_ms_iqr": 1e3 * (upper - lower),
             "train_steps_timed": len(seconds),
             "tokens_per_second": tokens / median,
             "peak_memory_mib": memory.bytes / MIB,

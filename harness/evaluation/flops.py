@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -16,27 +18,29 @@ from harness.errors import HarnessError
 
 log = logging.getLogger("harness")
 
+_with_memory: WeakKeyDictionary[nn.Module, Callable[[], nn.Module]] = WeakKeyDictionary()
+"""How to build a model again, on the CPU, that was built on the meta device."""
+
 
 def build_on_meta(spec: Any, *, vocab_size: int) -> nn.Module:
-    """The model without memory for its weights.
+    """The model without memory for its weights; with it, and a warning, where that cannot be.
 
-    One that cannot be built or run like that is built on the CPU, and a warning says so; counting
-    it then costs a real forward pass. Raises: ConfigError, PluginError.
+    Raises: ConfigError, PluginError
     """
     found = configuration.resolve("models", spec)
+
+    def build() -> nn.Module:
+        return found.cls(found.config, vocab_size=vocab_size)
+
     try:
         with torch.device("meta"):
-            model = found.cls(found.config, vocab_size=vocab_size)
-        _forward(model, length=2)
+            model = build()
     except HarnessError:
         raise
     except Exception as error:
-        log.warning(
-            "%s cannot run on torch's meta device (%s); counting it on the CPU takes longer",
-            found.name,
-            str(error).partition("\n")[0],
-        )
-        return found.cls(found.config, vocab_size=vocab_size)
+        _warn(found.name, error)
+        return build()
+    _with_memory[model] = build
     return model
 
 
@@ -50,19 +54,33 @@ def flops_per_token(model: nn.Module, length: int) -> float:
 
     Torch counts matrix products, convolutions and attention (the masked half of its square
     included); to these comes what layers report themselves (`contracts.report_flops`). Elementwise
-    work is not counted. Runs on the model's own device.
+    work is not counted. Runs on the model's own device; one from `build_on_meta` whose forward pass
+    needs values is built and run on the CPU, and a warning says so.
     """
+    try:
+        return _count(model, length)
+    except HarnessError:
+        raise
+    except Exception as error:
+        if model not in _with_memory:
+            raise
+        _warn(type(model).__name__, error)
+        return _count(_with_memory[model](), length)
+
+
+@torch.no_grad()
+def _count(model: nn.Module, length: int) -> float:
+    tensors = [*model.parameters(), *model.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
     with (
         sdpa_kernel(SDPBackend.MATH),  # torch counts nothing in its fused attention on a CPU
         FlopCounterMode(display=False) as counter,
         counting_flops() as reported,
     ):
-        _forward(model, length)
+        model(torch.zeros(1, length, dtype=torch.long, device=device))
     return (counter.get_total_flops() + reported.count) / length
 
 
-@torch.no_grad()
-def _forward(model: nn.Module, length: int) -> None:
-    tensors = [*model.parameters(), *model.buffers()]
-    device = tensors[0].device if tensors else torch.device("cpu")
-    model(torch.zeros(1, length, dtype=torch.long, device=device))
+def _warn(name: str, error: Exception) -> None:
+    reason = str(error).partition("\n")[0]
+    log.warning("%s does not work on torch's meta device (%s); counting it takes a real run", name, reason)

@@ -33,14 +33,14 @@ def split_nll(
     *,
     window: int | None,
     max_clips: int | None,
-    batch_tokens: int,
     device: torch.device | str,
+    batch_tokens: int | None = None,
 ) -> NLL:
     """Bits of all true tokens, summed in float64 and divided once by their number.
 
     Evaluation mode; float32 (no TF32) or wider; padding masked; no batch dropped. `window` is the
     context in tokens (None: whole clips), `max_clips` evenly spaced clips are read (None: all). The
-    result does not depend on `batch_tokens` beyond rounding.
+    result does not depend on `batch_tokens` (of a forward pass) beyond rounding.
     """
     total = torch.zeros((), dtype=torch.float64, device=device)
     count = torch.zeros((), dtype=torch.int64, device=device)
@@ -86,16 +86,15 @@ class NegativeLogLikelihood:
         """Evenly spaced clips of validation and of test, the same for every model; null: all."""
         train_clips: int | None = 512
         """The same for the training split."""
-        batch_tokens: int = 65536
-        """Tokens of a forward pass. Bounds memory; changes results only by rounding."""
+        batch_tokens: int | None = None
+        """Tokens of a forward pass; null: what suits the device. Changes results only by rounding."""
 
         def __post_init__(self) -> None:
             for name in self.splits:
                 require(name in SPLITS, "splits", f"knows {', '.join(SPLITS)}; got {name!r}")
-            for name in ("max_clips", "train_clips"):
+            for name in ("max_clips", "train_clips", "batch_tokens"):
                 value = getattr(self, name)
-                require(value is None or value >= 1, name, "must be at least 1, or null for all")
-            require(self.batch_tokens >= 1, "batch_tokens", "must be at least 1")
+                require(value is None or value >= 1, name, "must be at least 1, or null")
 
     def __init__(self, config: Config) -> None:
         self.config = config

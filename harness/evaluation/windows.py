@@ -15,6 +15,11 @@ from torch import Tensor
 
 from harness.contracts import Split
 
+CPU_BATCH_TOKENS = 8192
+"""Activations of more do not fit into a core's cache: measured, 65536 takes up to twice as long."""
+
+GPU_BATCH_TOKENS = 131072
+
 
 def spread(clips: int, wanted: int | None) -> np.ndarray:
     """Indices of `wanted` evenly spaced clips of `clips`; all where None or not fewer."""
@@ -40,13 +45,16 @@ def window_batches(
     *,
     window: int | None,
     max_clips: int | None,
-    batch_tokens: int,
     device: torch.device | str,
+    batch_tokens: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every window once: tokens Long[B, L] (zero where padded) and true lengths Long[B].
 
-    B * L <= batch_tokens, except that a batch has at least one window; L is the longest window's.
+    B * L <= batch_tokens (None: what suits the device), except that a batch has at least one window;
+    L is the longest window's.
     """
+    device = torch.device(device)
+    batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
     windows = cut(split, window=window, max_clips=max_clips)
     first = 0
     while first < len(windows):

@@ -26,9 +26,6 @@ from harness.training.update import Applied, Update
 PATIENCE = 50
 """Updates in a row whose loss or gradient is not finite before a run is given up."""
 
-EVALUATION_TOKENS = 65536
-"""Tokens of a forward pass during validation."""
-
 OnProgress = Callable[[int, int, float], None]
 """(step, steps, bits of the last batch)"""
 
@@ -139,7 +136,6 @@ class _Training:
                     split,
                     window=self.config.crop,
                     max_clips=None,
-                    batch_tokens=EVALUATION_TOKENS,
                     device=self.device,
                 )
             )
@@ -171,7 +167,6 @@ class _Training:
                 self.dataset.splits["validation"],
                 window=self.config.crop,
                 max_clips=self.config.validation_clips,
-                batch_tokens=EVALUATION_TOKENS,
                 device=self.device,
             )
         self.history.append(

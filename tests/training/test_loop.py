@@ -99,9 +99,7 @@ def test_the_model_comes_back_in_evaluation_mode_with_the_averaged_weights(bigra
     model = bigram(dropout=0.5)
     result = run(model, dataset)
     assert not model.training
-    nll = split_nll(
-        model, dataset.splits["validation"], window=6, max_clips=64, batch_tokens=100, device="cpu"
-    )
+    nll = split_nll(model, dataset.splits["validation"], window=6, max_clips=64, device="cpu")
     assert nll.bits == pytest.approx(result.history[-1].nll_bits_validation, rel=1e-6)
     averaged, plain = model, bigram(dropout=0.5)
     run(plain, dataset, replace(CONFIG, ema_decay=0.0))

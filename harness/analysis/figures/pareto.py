@@ -1,0 +1,132 @@
+"""What quality costs: one result against one cost, and which variants nobody beats in both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.analysis import style
+from harness.analysis.placement import name_points
+from harness.analysis.quantities import quantity
+from harness.analysis.statistics import Estimate, estimates
+from harness.contracts import FigureData, NotEnoughData
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE = 5
+"""From this ratio of largest to smallest on, an axis of costs is logarithmic."""
+
+
+class Pareto:
+    """Test NLL against training-step time (or any other pair of columns), with the Pareto front."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        x: str = "train_step_ms"
+        """The column of the cost: train_step_ms, peak_memory_mib, parameters, state_bytes, …"""
+        y: str = "nll_bits_test"
+        """The column of the result."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def numbers(self, data: FigureData) -> pd.DataFrame:
+        """One row a variant: means and 95 % intervals of both columns, and whether it is on the front."""
+        both = self._estimates(data)
+        front = self._front(both)
+        rows = []
+        for variant, (x, y) in both.items():
+            row: dict[str, object] = {"variant": variant, "on_front": variant in front}
+            for column, each in ((self.config.x, x), (self.config.y, y)):
+                row |= {f"{column}_{part}": value for part, value in each._asdict().items()}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    @style.paper()
+    def draw(self, data: FigureData) -> Figure:
+        both = self._estimates(data)
+        looks = style.looks(data.variants, data.base)
+        figure = style.new_figure(0.8 * style.TEXT_WIDTH, 3.5)
+        axes = figure.subplots()
+        for variant, (x, y) in both.items():
+            look = looks[variant]
+            bars = {"xerr": _half_width(x), "yerr": _half_width(y), "ecolor": look.colour, "elinewidth": 0.8}
+            axes.errorbar(x.mean, y.mean, linestyle="none", markersize=5.5, zorder=3, **bars, **look.point())
+        costs = [x.mean for x, _ in both.values()]
+        if min(costs) > 0 and max(costs) > WIDE * min(costs):
+            style.log_axis(axes, "x")
+        axes.margins(0.06)
+        axes.set_xlabel(style.axis_label(self.config.x))
+        axes.set_ylabel(style.axis_label(self.config.y))
+        absent = [style.label(variant) for variant in data.variants if variant not in both]
+        style.note(figure, _note(absent, intervals=any(y.n > 1 for _, y in both.values())))
+        front = self._draw_front(axes, both)
+        points = [(x.mean, y.mean) for x, y in both.values()]
+        name_points(axes, points, [looks[variant].label for variant in both], [front, *_bars(both)])
+        return figure
+
+    def _estimates(self, data: FigureData) -> dict[str, tuple[Estimate, Estimate]]:
+        """variant -> cost and result, of the variants that have both."""
+        x = estimates(data.table, self.config.x, data.variants)
+        y = estimates(data.table, self.config.y, data.variants)
+        both = {variant: (x[variant], y[variant]) for variant in x if variant in y}
+        if len(both) < 2:
+            raise NotEnoughData(f"fewer than two variants have both {self.config.x} and {self.config.y}")
+        return both
+
+    def _front(self, both: Mapping[str, tuple[Estimate, Estimate]]) -> list[str]:
+        """The variants whose means no other beats in one column and equals in the other, cheapest first.
+
+        A cost without a better direction (parameters) counts as better when lower.
+        """
+        x_sign = -1 if quantity(self.config.x).better == "higher" else 1
+        y_sign = -1 if quantity(self.config.y).better == "higher" else 1
+        cheapest_first = sorted(both, key=lambda v: (x_sign * both[v][0].mean, y_sign * both[v][1].mean))
+        front: list[str] = []
+        for variant in cheapest_first:
+            if not front or y_sign * both[variant][1].mean < y_sign * both[front[-1]][1].mean:
+                front.append(variant)
+        return front
+
+    def _draw_front(
+        self, axes: Axes, both: Mapping[str, tuple[Estimate, Estimate]]
+    ) -> list[tuple[float, float]]:
+        """A step line: the best result that a given cost buys. Returns its corners."""
+        means = [(both[variant][0].mean, both[variant][1].mean) for variant in self._front(both)]
+        corners = [means[0]]
+        for (_, before), (x, y) in pairwise(means):
+            corners += [(x, before), (x, y)]
+        axes.autoscale_view()
+        dear, cheap = axes.get_xlim() if quantity(self.config.x).better == "higher" else axes.get_xlim()[::-1]
+        axes.set_xlim(sorted((dear, cheap)))
+        corners.append((dear, corners[-1][1]))
+        axes.plot(*zip(*corners, strict=True), color="#9a9a9a", linewidth=1.0, zorder=1)
+        return corners
+
+
+def _half_width(value: Estimate) -> float | None:
+    return None if math.isnan(value.half_width) else value.half_width
+
+
+def _bars(both: Mapping[str, tuple[Estimate, Estimate]]) -> list[list[tuple[float, float]]]:
+    """The error bars as lines for labels to keep clear of."""
+    bars = []
+    for x, y in both.values():
+        if not math.isnan(x.low):
+            bars.append([(x.low, y.mean), (x.high, y.mean)])
+        if not math.isnan(y.low):
+            bars.append([(x.mean, y.low), (x.mean, y.high)])
+    return bars
+
+
+def _note(absent: list[str], *, intervals: bool) -> str:
+    points = "Points: mean of seeds; bars: 95 % t interval." if intervals else "Points: one seed each."
+    text = f"{points} Grey line: Pareto front of the means."
+    return text + (f"\nNot shown, for want of a value: {', '.join(absent)}." if absent else "")
