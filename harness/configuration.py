@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Mapping
 from functools import cache
@@ -60,22 +61,49 @@ def parse(config_class: type, options: Mapping[str, Any]) -> Any:
     """
     from pydantic import ValidationError
 
-    fields = {f.name for f in dataclasses.fields(config_class)}
-    for key in options:
-        if key not in fields:
-            raise ConfigError((str(key),), f"unknown setting {str(key)!r}; {did_you_mean(str(key), fields)}")
+    _refuse_unknown(options, {f.name for f in dataclasses.fields(config_class)})
+    _refuse_what_is_not_plain(options)
     options = {**options, **_resolved_components(config_class, options)}
     try:
-        return _adapter(config_class).validate_json(json.dumps(options), strict=True)
+        config = _adapter(config_class).validate_json(json.dumps(options), strict=True)
     except ValidationError as error:
         raise _translated(error, options) from None
-    except TypeError as error:  # not representable as JSON: a date, a set, bytes
-        raise ConfigError((), str(error)) from None
+    _refuse_unknown_inside(config, options)
+    return config
 
 
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON-ready values (tuples become lists)."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _refuse_what_is_not_plain(value: Any, path: tuple[str | int, ...] = ()) -> None:
+    """YAML can say more than JSON: dates, sets, infinity. A record could not repeat it."""
+    if isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _refuse_what_is_not_plain(item, (*path, key))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(path, f"should be a finite number, got {value!r}")
+    elif not isinstance(value, str | int | float | None):
+        raise ConfigError(path, f"should be text, a number, a list or a mapping, got {value!r}")
+
+
+def _refuse_unknown_inside(config: Any, options: Mapping[str, Any]) -> None:
+    """Unknown settings of dataclasses inside `config`, which pydantic would drop without a word."""
+    for field in dataclasses.fields(config):
+        inner, given = getattr(config, field.name), options.get(field.name)
+        if dataclasses.is_dataclass(inner) and isinstance(given, Mapping):
+            try:
+                _refuse_unknown(given, {f.name for f in dataclasses.fields(inner)})
+                _refuse_unknown_inside(inner, given)
+            except ConfigError as error:
+                raise error.under(field.name) from None
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: set[str]) -> None:
+    for key in options:
+        if key not in known:
+            raise ConfigError((str(key),), f"unknown setting {str(key)!r}; {did_you_mean(str(key), known)}")
 
 
 def _known(kind: str) -> str:
@@ -110,7 +138,9 @@ def _resolved_components(config_class: type, options: Mapping[str, Any]) -> dict
     for field in dataclasses.fields(config_class):
         if field.name not in kinds:
             continue
-        default = field.default if field.default is not dataclasses.MISSING else None
+        default = None if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
         value = options.get(field.name, default)
         if isinstance(value, Mapping) and "name" not in value and isinstance(default, str):
             value = {"name": default, **value}

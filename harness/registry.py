@@ -72,7 +72,7 @@ def get(kind: str, name: str) -> Any:
     try:
         module = importlib.import_module(module_name)
         return getattr(module, attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"the {kind[:-1]} {name!r} ({target}) does not import: {_last_line(error)}"
             f"{_shadow_hint(module_name)}"
@@ -122,7 +122,7 @@ def load_plugin(path: str | Path) -> None:
     before = {kind: dict(entries) for kind, entries in _registered.items()}
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         _registered.update(before)
         raise PluginError(f"plugin {path} failed{_line_in(error, path)}: {_last_line(error)}") from error
@@ -160,7 +160,7 @@ def _last_line(error: BaseException) -> str:
 
 
 def _line_in(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError) and error.lineno:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
         return f" at line {error.lineno}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f" at line {lines[-1]}" if lines else ""

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 REACHES = (7, 12, 18, 25, 33, 42)
 """Distances from point to text that are tried, in points (1/72 inch)."""
-ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 22, 338, 158, 202)
+ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200)
 """Directions that are tried, in degrees, the nicest first."""
 LEADER = 9
 """Texts further from their point than this get a thin line to it."""
+
+
+Pixel = tuple[float, float]
+"""A place or an extent on the canvas."""
 
 
 class Box(NamedTuple):
@@ -52,7 +56,7 @@ def name_points(
     assert figure is not None
     figure.draw_without_rendering()  # the layout decides where pixels are
     pixels = figure.dpi / 72
-    spots = [tuple(axes.transData.transform(point)) for point in points]
+    spots = [_pixel(axes, point) for point in points]
     inside = Box(*axes.get_window_extent().extents)
     taken = [_around(spot, 4 * pixels) for spot in spots]
     taken += [_around(spot, 1.5 * pixels) for line in lines for spot in _along(axes, line, 3 * pixels)]
@@ -69,11 +73,9 @@ def name_points(
         )
         extent = text.get_window_extent()
         size = (extent.width / pixels, extent.height / pixels)
-        offset, box = min(
-            ((offset, _box(spots[index], offset, size, pixels)) for offset in _offsets(size)),
-            key=lambda choice: _cost(*choice, taken, inside),
-        )
+        offset = min(_offsets(size), key=lambda each: _cost(spots[index], each, size, pixels, taken, inside))
         text.set_position(offset)
+        taken += _covered(spots[index], offset, size, pixels)
         if hypot(*_gap(offset, size)) > LEADER:
             axes.annotate(
                 "",
@@ -88,7 +90,6 @@ def name_points(
                     "shrinkB": 3,
                 },
             )
-        taken.append(box)
         annotations[index] = text
     return [annotations[index] for index in range(len(points))]
 
@@ -99,6 +100,11 @@ def _offsets(size: tuple[float, float]) -> Iterator[tuple[float, float]]:
         for angle in ANGLES:
             across, up = cos(radians(angle)), sin(radians(angle))
             yield across * reach + _sign(across) * size[0] / 2, up * reach + _sign(up) * size[1] / 2
+
+
+def _pixel(axes: Axes, point: tuple[float, float]) -> Pixel:
+    x, y = axes.transData.transform(point)
+    return float(x), float(y)
 
 
 def _sign(value: float) -> int:
@@ -114,26 +120,33 @@ def _gap(offset: tuple[float, float], size: tuple[float, float]) -> tuple[float,
     )
 
 
-def _box(
-    spot: tuple[float, ...], offset: tuple[float, float], size: tuple[float, float], pixels: float
-) -> Box:
+def _covered(spot: Pixel, offset: Pixel, size: Pixel, pixels: float) -> list[Box]:
+    """What a text and its leader would hide."""
     x, y = spot[0] + offset[0] * pixels, spot[1] + offset[1] * pixels
     width, height = size[0] * pixels / 2 + 1, size[1] * pixels / 2 + 1
-    return Box(x - width, y - height, x + width, y + height)
+    covered = [Box(x - width, y - height, x + width, y + height)]
+    gap = _gap(offset, size)
+    if hypot(*gap) > LEADER:
+        parts = [part / 8 for part in range(2, 9)]
+        ends = [(spot[0] + part * gap[0] * pixels, spot[1] + part * gap[1] * pixels) for part in parts]
+        covered += [_around(end, 1.5 * pixels) for end in ends]
+    return covered
 
 
-def _cost(offset: tuple[float, float], box: Box, taken: Sequence[Box], inside: Box) -> float:
-    hidden = sum(box.overlap(other) for other in taken) + 4 * (box.area - box.overlap(inside))
-    return hidden + 0.05 * hypot(*offset)
+def _cost(spot: Pixel, offset: Pixel, size: Pixel, pixels: float, taken: Sequence[Box], inside: Box) -> float:
+    covered = _covered(spot, offset, size, pixels)
+    hidden = sum(mine.overlap(other) for mine in covered for other in taken)
+    outside = covered[0].area - covered[0].overlap(inside)
+    return hidden + 4 * outside + hypot(*_gap(offset, size))
 
 
-def _around(spot: tuple[float, ...], radius: float) -> Box:
+def _around(spot: Pixel, radius: float) -> Box:
     return Box(spot[0] - radius, spot[1] - radius, spot[0] + radius, spot[1] + radius)
 
 
 def _along(axes: Axes, line: Sequence[tuple[float, float]], step: float) -> Iterator[tuple[float, float]]:
     """Pixels along a line, `step` apart."""
-    corners = [tuple(axes.transData.transform(point)) for point in line]
+    corners = [_pixel(axes, point) for point in line]
     for start, end in pairwise(corners):
         count = max(1, round(hypot(end[0] - start[0], end[1] - start[1]) / step))
         for index in range(count + 1):
@@ -141,7 +154,7 @@ def _along(axes: Axes, line: Sequence[tuple[float, float]], step: float) -> Iter
             yield start[0] + part * (end[0] - start[0]), start[1] + part * (end[1] - start[1])
 
 
-def _loneliness(index: int, spots: Sequence[tuple[float, ...]]) -> float:
+def _loneliness(index: int, spots: Sequence[Pixel]) -> float:
     """Distance to the third nearest point: who is crowded chooses first."""
     here = spots[index]
     distances = sorted(hypot(here[0] - there[0], here[1] - there[1]) for there in spots)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d", "8", "*")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 GREY = "#5f5f5f"
 
-_SETTINGS: Mapping[str, Any] = {
+_SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 8,
     "axes.labelsize": 8,
@@ -89,8 +89,8 @@ def paper() -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change our bytes
-        matplotlib.rcParams.update(_SETTINGS)
-        yield
+        with matplotlib.rc_context(_SETTINGS):
+            yield
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -96,7 +96,7 @@ class AudioDataset:
     """
 
     name: ClassVar[str]
-    source: ClassVar[str]
+    source: str
     licence: ClassVar[str]
 
     def __init__(self, config: AudioConfig) -> None:

@@ -16,6 +16,7 @@ from harness.data.torchaudio_import import torchaudio
 from harness.errors import DataError
 
 if TYPE_CHECKING:
+    import torch
     from soundfile import SoundFile
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
@@ -72,7 +73,7 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 @cache
-def _resampler(rate: int, new_rate: int):  # type: ignore[no-untyped-def]
+def _resampler(rate: int, new_rate: int) -> torch.nn.Module:
     return torchaudio().transforms.Resample(rate, new_rate)  # computes its kernel once
 
 
@@ -108,7 +109,9 @@ def _has_frame_count(path: Path) -> bool:
         head = file.read(10)
         tag = 0
         if head.startswith(b"ID3"):  # four bytes of seven bits
-            tag = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+            tag = 10 + sum(
+                (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+            )
         file.seek(tag)
         first_frame = file.read(256)
     return b"Xing" in first_frame or b"Info" in first_frame

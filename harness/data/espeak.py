@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def _data_folder() -> Path:
     return Path(_loader().get_data_path())
 
 
-def _loader():  # type: ignore[no-untyped-def]
+def _loader() -> ModuleType:
     try:
         import espeakng_loader
     except ImportError:

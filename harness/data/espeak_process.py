@@ -27,9 +27,7 @@ RATE, PITCH = 1, 3  # espeak_PARAMETER
 CHARACTERS_UTF8 = 1
 POSITION_CHARACTER = 1
 
-SynthCallback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)
+SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 class Espeak:

@@ -39,7 +39,11 @@ SPLITS = ("train", "validation", "test")
 CHECKED_IN_FULL = 100 * 2**20
 """Bytes up to which an entry's checksums are compared on opening; beyond, sizes alone."""
 
-_DTYPES = {"tokens": np.dtype("u1"), "lengths": np.dtype("<i8"), "labels": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "tokens": np.dtype("u1"),
+    "lengths": np.dtype("<i8"),
+    "labels": np.dtype("<i8"),
+}
 
 log = logging.getLogger(__name__)
 

@@ -226,7 +226,9 @@ def test_what_keeps_the_laws_passes_them_all():
     assert not broken([*check_model(Lawful), *check_model(LawfulCounter), *check_mixer(LawfulMixer)])
 
 
-@pytest.mark.parametrize(("model", "law", "message"), BROKEN)
+@pytest.mark.parametrize(
+    ("model", "law", "message"), BROKEN, ids=[f"{model.__name__}-{law}" for model, law, _ in BROKEN]
+)
 def test_a_broken_law_is_the_one_that_fails_and_the_message_says_why(model, law, message):
     found = broken(check_model(model))
     assert re.search(message, found[law])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import style
+from harness.analysis.figures.curves import BITS, learning_curves, references
 from harness.analysis.statistics import by_seed, estimates
 from harness.contracts import FigureData, NotEnoughData
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BITS = "nll_bits_validation"
 LABELS = {
     "steps": "Training steps",
     "tokens": "Training tokens",
@@ -44,8 +44,7 @@ class LearningCurve:
 
         Models that have no curve (counted, not trained) have one row each, without step and x.
         """
-        history = data.history.dropna(subset=[BITS])
-        history = history[history.groupby("key")["step"].transform("nunique") > 1]
+        history = learning_curves(data)
         if history.empty:
             raise NotEnoughData("no trial has a learning curve of two points or more")
         status = data.table.set_index("key")["status"]
@@ -53,9 +52,9 @@ class LearningCurve:
         curves = curves.dropna(subset=["x", "status"])
         if self.config.x == "seconds":
             curves = curves[curves["x"] > 0]  # the axis is logarithmic
-        final = estimates(data.table, BITS, [v for v in data.variants if v not in {*history["variant"]}])
-        references = pd.DataFrame({"variant": [*final], BITS: [each.mean for each in final.values()]})
-        points = pd.concat([curves, references], ignore_index=True)
+        final = estimates(data.table, BITS, references(data))
+        floor = pd.DataFrame({"variant": [*final], BITS: [each.mean for each in final.values()]})
+        points = pd.concat([curves, floor], ignore_index=True)
         points["variant"] = pd.Categorical(points["variant"], categories=list(data.variants))
         points = points.sort_values(["variant", "seed", "step"], kind="stable", ignore_index=True)
         return points.astype({"variant": str})[["variant", "seed", "status", "step", "x", BITS]]
@@ -115,7 +114,8 @@ def _step_ms(table: pd.DataFrame) -> Mapping[str, float] | None:
     """variant -> median over seeds of the exclusive step time; None if nobody measured it."""
     if "train_step_ms" not in table or not table["train_step_ms"].notna().any():
         return None
-    return by_seed(table, "train_step_ms").median().dropna().to_dict()
+    medians = by_seed(table, "train_step_ms").median().dropna()
+    return {str(variant): float(value) for variant, value in medians.items()}
 
 
 def _draw_curves(axes: Axes, curves: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
@@ -154,8 +154,8 @@ def _set_limits(whole: Axes, enlarged: Axes, points: pd.DataFrame, *, logarithmi
     curves = points.dropna(subset=["x"])
     sound = curves[curves["status"] == "ok"] if (curves["status"] == "ok").any() else curves
     part = sound["x"] / sound.groupby("variant")["x"].transform("max")
-    references = points.loc[points["x"].isna(), BITS]
-    settled = pd.concat([sound.loc[part >= SETTLED, BITS], references])
+    floor = points.loc[points["x"].isna(), BITS]
+    settled = pd.concat([sound.loc[part >= SETTLED, BITS], floor])
     _fit(whole, settled)
     late = sound[part >= 0.5]
     _fit(enlarged, late[BITS])
@@ -174,10 +174,9 @@ def _fit(axes: Axes, values: pd.Series) -> None:
     axes.set_ylim(values.min() - room, values.max() + room)
 
 
-def _draw_references(axes: Axes, references: pd.DataFrame) -> None:
+def _draw_references(axes: Axes, floor: pd.DataFrame) -> None:
     """A dashed line each, with its name above it."""
-    values = references[BITS].tolist()
-    for variant, value in zip(references["variant"], values, strict=True):
+    for variant, value in zip(floor["variant"], floor[BITS], strict=True):
         axes.axhline(value, color=style.GREY, linestyle=(0, (3, 2)), linewidth=0.9, zorder=1)
         axes.annotate(
             f"{style.label(variant)} {value:.2f}",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.analysis import style
+from harness.analysis.figures.curves import references
 from harness.analysis.placement import name_points
 from harness.analysis.quantities import quantity
 from harness.analysis.statistics import Estimate, estimates
@@ -57,28 +58,40 @@ class Pareto:
         axes = figure.subplots()
         for variant, (x, y) in both.items():
             look = looks[variant]
-            bars = {"xerr": _half_width(x), "yerr": _half_width(y), "ecolor": look.colour, "elinewidth": 0.8}
-            axes.errorbar(x.mean, y.mean, linestyle="none", markersize=5.5, zorder=3, **bars, **look.point())
+            axes.errorbar(
+                x.mean,
+                y.mean,
+                xerr=_half_width(x),
+                yerr=_half_width(y),
+                linestyle="none",
+                ecolor=look.colour,
+                elinewidth=0.8,
+                markersize=5.5,
+                zorder=3,
+                **look.point(),
+            )
+        axes.margins(x=0.12, y=0.06)
         costs = [x.mean for x, _ in both.values()]
         if min(costs) > 0 and max(costs) > WIDE * min(costs):
             style.log_axis(axes, "x")
-        axes.margins(0.06)
         axes.set_xlabel(style.axis_label(self.config.x))
         axes.set_ylabel(style.axis_label(self.config.y))
-        absent = [style.label(variant) for variant in data.variants if variant not in both]
-        style.note(figure, _note(absent, intervals=any(y.n > 1 for _, y in both.values())))
+        style.note(figure, self._note(data, both))
         front = self._draw_front(axes, both)
         points = [(x.mean, y.mean) for x, y in both.values()]
         name_points(axes, points, [looks[variant].label for variant in both], [front, *_bars(both)])
         return figure
 
     def _estimates(self, data: FigureData) -> dict[str, tuple[Estimate, Estimate]]:
-        """variant -> cost and result, of the variants that have both."""
-        x = estimates(data.table, self.config.x, data.variants)
-        y = estimates(data.table, self.config.y, data.variants)
+        """variant -> cost and result, of the trained variants that have both."""
+        trained = [variant for variant in data.variants if variant not in references(data)]
+        x = estimates(data.table, self.config.x, trained)
+        y = estimates(data.table, self.config.y, trained)
         both = {variant: (x[variant], y[variant]) for variant in x if variant in y}
         if len(both) < 2:
-            raise NotEnoughData(f"fewer than two variants have both {self.config.x} and {self.config.y}")
+            raise NotEnoughData(
+                f"fewer than two trained variants have both {self.config.x} and {self.config.y}"
+            )
         return both
 
     def _front(self, both: Mapping[str, tuple[Estimate, Estimate]]) -> list[str]:
@@ -104,11 +117,26 @@ class Pareto:
         for (_, before), (x, y) in pairwise(means):
             corners += [(x, before), (x, y)]
         axes.autoscale_view()
-        dear, cheap = axes.get_xlim() if quantity(self.config.x).better == "higher" else axes.get_xlim()[::-1]
-        axes.set_xlim(sorted((dear, cheap)))
+        cheap, dear = sorted(axes.get_xlim(), reverse=quantity(self.config.x).better == "higher")
+        axes.set_xlim(min(cheap, dear), max(cheap, dear))
         corners.append((dear, corners[-1][1]))
         axes.plot(*zip(*corners, strict=True), color="#9a9a9a", linewidth=1.0, zorder=1)
         return corners
+
+    def _note(self, data: FigureData, both: Mapping[str, tuple[Estimate, Estimate]]) -> str:
+        floor = estimates(data.table, self.config.y, references(data))
+        absent = [v for v in data.variants if v not in both and v not in floor]
+        intervals = any(y.n > 1 for _, y in both.values())
+        lines = [
+            ("Points: mean of seeds; bars: 95 % t interval." if intervals else "Points: one seed each.")
+            + " Grey line: Pareto front of the means."
+        ]
+        if floor:
+            values = [f"{style.label(v)} {style.compact_number(y.mean)}" for v, y in floor.items()]
+            lines.append(f"{quantity(self.config.y).label} of references: {', '.join(values)}.")
+        if absent:
+            lines.append(f"Not shown, for want of a value: {', '.join(map(style.label, absent))}.")
+        return "\n".join(lines)
 
 
 def _half_width(value: Estimate) -> float | None:
@@ -124,9 +152,3 @@ def _bars(both: Mapping[str, tuple[Estimate, Estimate]]) -> list[list[tuple[floa
         if not math.isnan(y.low):
             bars.append([(x.mean, y.low), (x.mean, y.high)])
     return bars
-
-
-def _note(absent: list[str], *, intervals: bool) -> str:
-    points = "Points: mean of seeds; bars: 95 % t interval." if intervals else "Points: one seed each."
-    text = f"{points} Grey line: Pareto front of the means."
-    return text + (f"\nNot shown, for want of a value: {', '.join(absent)}." if absent else "")

@@ -1,0 +1,25 @@
+"""Which trials have a learning curve, and which models are references: counted, not trained."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.contracts import FigureData
+
+BITS = "nll_bits_validation"
+
+
+def learning_curves(data: FigureData) -> pd.DataFrame:
+    """The history of the trials with two points of validation or more."""
+    history = data.history.dropna(subset=[BITS])
+    return history[history.groupby("key")["step"].transform("nunique") > 1]
+
+
+def references(data: FigureData) -> list[str]:
+    """Variants that succeeded without a learning curve, where others have one.
+
+    They are a floor that every trained model must beat: lines and notes, not competitors.
+    """
+    trained = {*learning_curves(data)["variant"]}
+    succeeded = {*data.table.loc[data.table["status"] == "ok", "variant"]}
+    return [v for v in data.variants if trained and v in succeeded and v not in trained]

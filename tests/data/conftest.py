@@ -1,0 +1,31 @@
+"""An empty token cache for every test, and small sound files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+
+@pytest.fixture(autouse=True)
+def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "cache"
+    monkeypatch.setenv("HARNESS_CACHE", str(root))
+    return root
+
+
+def tone(seconds: float = 0.1, rate: int = 8000, hertz: float = 440.0, peak: float = 0.5) -> np.ndarray:
+    return (peak * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture
+def write_sound():
+    """write_sound(path, waveform or seconds, rate, subtype): makes the folders too."""
+
+    def write(path: Path, waveform: np.ndarray | float = 0.1, rate: int = 8000, **options) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        waveform = waveform if isinstance(waveform, np.ndarray) else tone(waveform, rate)
+        soundfile.write(path, waveform, rate, **options)
+        return path
+
+    return write
