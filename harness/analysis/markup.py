@@ -54,7 +54,8 @@ def latex(
     layout = lay_out(summary, columns, base)
     rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in layout.rows]
     notes = " ".join(escape_latex(note) for note in layout.notes("Bold", VERDICTS))
-    caption = f"{escape_latex(question or title)} {notes}"
+    heading = question or f"{title}."
+    caption = f"{escape_latex(heading)} {notes}"
     label = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")
     return "\n".join(
         [

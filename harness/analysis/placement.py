@@ -1,152 +1,160 @@
-"""Names beside points, without overlap: each goes where it hides least, nearest first."""
+"""Names beside points, without overlap: each goes where it hides least, nearest first.
+
+Lengths are in points (1/72 inch), so that what is found holds at any resolution.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import cos, hypot, radians, sin
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
 
 REACHES = (7, 12, 18, 25, 33, 42)
-"""Distances from point to text that are tried, in points (1/72 inch)."""
+"""Distances from point to text that are tried."""
 ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200)
 """Directions that are tried, in degrees, the nicest first."""
-LEADER = 9
+LEADER = 10
 """Texts further from their point than this get a thin line to it."""
+MARKER = 4
+"""Half the width of a marker."""
 
-
-Pixel = tuple[float, float]
-"""A place or an extent on the canvas."""
+Point = tuple[float, float]
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels."""
-
     left: float
     bottom: float
     right: float
     top: float
 
     def overlap(self, other: Box) -> float:
+        """The area that both cover."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(width, 0.0) * max(height, 0.0)
 
-    @property
-    def area(self) -> float:
-        return (self.right - self.left) * (self.top - self.bottom)
+    def distance(self, point: Point) -> float:
+        return hypot(
+            max(self.left - point[0], 0.0, point[0] - self.right),
+            max(self.bottom - point[1], 0.0, point[1] - self.top),
+        )
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A text whose centre lies `offset` from its point."""
+
+    point: Point
+    offset: Point
+    size: Point
+    ambiguous: bool  # another point is about as near as its own
+
+    @cached_property
+    def box(self) -> Box:
+        return _box(self.point, self.offset, self.size)
+
+    @cached_property
+    def leader(self) -> Point | None:
+        """Where a line from the point would meet the text, relative to the point; None: needs none."""
+        x = max(abs(self.offset[0]) - self.size[0] / 2, 0.0) * (1 if self.offset[0] > 0 else -1)
+        y = max(abs(self.offset[1]) - self.size[1] / 2, 0.0) * (1 if self.offset[1] > 0 else -1)
+        return (x, y) if self.ambiguous or hypot(x, y) > LEADER else None
+
+    @cached_property
+    def covered(self) -> list[Box]:
+        """What the text and its leader hide."""
+        if self.leader is None:
+            return [self.box]
+        ends = [(self.leader[0] * part / 8, self.leader[1] * part / 8) for part in range(3, 9)]
+        return [self.box, *(_box(self.point, end, (2, 2)) for end in ends)]
+
+    def cost(self, taken: Sequence[Box], frame: Box) -> float:
+        """Area hidden, area outside of the frame, distance, ambiguity."""
+        hidden = sum(mine.overlap(other) for mine in self.covered for other in taken)
+        outside = self.size[0] * self.size[1] - self.box.overlap(frame)
+        return 4 * (hidden + outside) + self.box.distance(self.point) + 25 * self.ambiguous
+
+
+def place(
+    points: Sequence[Point], sizes: Sequence[Point], obstacles: Sequence[Box], frame: Box
+) -> list[Placement]:
+    """Where texts of these sizes go. Greedy: who has near neighbours chooses first."""
+    taken = [*obstacles, *(_box(point, (0, 0), (2 * MARKER, 2 * MARKER)) for point in points)]
+    found: dict[int, Placement] = {}
+    for index in sorted(range(len(points)), key=lambda i: (_loneliness(points[i], points), i)):
+        best = min(_choices(index, points, sizes[index]), key=lambda choice: choice.cost(taken, frame))
+        taken += best.covered
+        found[index] = best
+    return [found[index] for index in range(len(points))]
 
 
 def name_points(
-    axes: Axes,
-    points: Sequence[tuple[float, float]],
-    names: Sequence[str],
-    lines: Sequence[Sequence[tuple[float, float]]] = (),
-    fontsize: float = 6.5,
-) -> list[Annotation]:
+    axes: Axes, points: Sequence[Point], names: Sequence[str], lines: Sequence[Sequence[Point]] = ()
+) -> None:
     """Write each name near its point (data coordinates), clear of points, `lines` and other names.
 
-    Greedy: points with the most neighbours choose first. The axes' limits must be final.
+    The limits of the axes must be final.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # the layout decides where pixels are
-    pixels = figure.dpi / 72
-    spots = [_pixel(axes, point) for point in points]
-    inside = Box(*axes.get_window_extent().extents)
-    taken = [_around(spot, 4 * pixels) for spot in spots]
-    taken += [_around(spot, 1.5 * pixels) for line in lines for spot in _along(axes, line, 3 * pixels)]
-    annotations: dict[int, Annotation] = {}
-    for index in sorted(range(len(spots)), key=lambda i: (_loneliness(i, spots), i)):
-        text = axes.annotate(
-            names[index],
-            points[index],
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=fontsize,
-        )
-        extent = text.get_window_extent()
-        size = (extent.width / pixels, extent.height / pixels)
-        offset = min(_offsets(size), key=lambda each: _cost(spots[index], each, size, pixels, taken, inside))
-        text.set_position(offset)
-        taken += _covered(spots[index], offset, size, pixels)
-        if hypot(*_gap(offset, size)) > LEADER:
-            axes.annotate(
-                "",
-                points[index],
-                xytext=_gap(offset, size),
-                textcoords="offset points",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "color": "#8a8a8a",
-                    "linewidth": 0.5,
-                    "shrinkA": 0,
-                    "shrinkB": 3,
-                },
-            )
-        annotations[index] = text
-    return [annotations[index] for index in range(len(points))]
+    figure.draw_without_rendering()  # the layout decides where things are
+    scale = figure.dpi / 72
+
+    def position(point: Point) -> Point:
+        x, y = axes.transData.transform(point)
+        return float(x) / scale, float(y) / scale
+
+    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 6.5}
+    texts = [
+        axes.annotate(name, point, xytext=(0, 0), **style) for name, point in zip(names, points, strict=True)
+    ]
+    extents = [text.get_window_extent() for text in texts]
+    places = place(
+        [position(point) for point in points],
+        [(extent.width / scale, extent.height / scale) for extent in extents],
+        [_box(spot, (0, 0), (3, 3)) for line in lines for spot in _along([*map(position, line)])],
+        Box(*(float(edge) / scale for edge in axes.get_window_extent().extents)),
+    )
+    line = {"arrowstyle": "-", "color": "#8a8a8a", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+    for text, point, found in zip(texts, points, places, strict=True):
+        text.set_position(found.offset)
+        if found.leader is not None:
+            axes.annotate("", point, xytext=found.leader, textcoords="offset points", arrowprops=line)
 
 
-def _offsets(size: tuple[float, float]) -> Iterator[tuple[float, float]]:
-    """Centres of the text relative to the point, in points: the text's edge is `reach` away."""
+def _choices(index: int, points: Sequence[Point], size: Point) -> Iterator[Placement]:
+    here = points[index]
+    others = [point for i, point in enumerate(points) if i != index]
     for reach in REACHES:
         for angle in ANGLES:
             across, up = cos(radians(angle)), sin(radians(angle))
-            yield across * reach + _sign(across) * size[0] / 2, up * reach + _sign(up) * size[1] / 2
+            offset = (
+                across * reach + _side(across) * size[0] / 2,
+                up * reach + _side(up) * size[1] / 2,
+            )
+            box = _box(here, offset, size)
+            nearest = min((box.distance(other) for other in others), default=float("inf"))
+            yield Placement(here, offset, size, ambiguous=nearest < box.distance(here) + 2)
 
 
-def _pixel(axes: Axes, point: tuple[float, float]) -> Pixel:
-    x, y = axes.transData.transform(point)
-    return float(x), float(y)
-
-
-def _sign(value: float) -> int:
+def _side(value: float) -> int:
+    """Which edge of the text faces the point: along an axis neither."""
     return 0 if abs(value) < 0.2 else (1 if value > 0 else -1)
 
 
-def _gap(offset: tuple[float, float], size: tuple[float, float]) -> tuple[float, float]:
-    """From the point to the nearest place on the text's edge."""
-    half = (size[0] / 2, size[1] / 2)
-    return (
-        max(abs(offset[0]) - half[0], 0.0) * _sign(offset[0]),
-        max(abs(offset[1]) - half[1], 0.0) * _sign(offset[1]),
-    )
+def _box(point: Point, offset: Point, size: Point) -> Box:
+    x, y = point[0] + offset[0], point[1] + offset[1]
+    return Box(x - size[0] / 2, y - size[1] / 2, x + size[0] / 2, y + size[1] / 2)
 
 
-def _covered(spot: Pixel, offset: Pixel, size: Pixel, pixels: float) -> list[Box]:
-    """What a text and its leader would hide."""
-    x, y = spot[0] + offset[0] * pixels, spot[1] + offset[1] * pixels
-    width, height = size[0] * pixels / 2 + 1, size[1] * pixels / 2 + 1
-    covered = [Box(x - width, y - height, x + width, y + height)]
-    gap = _gap(offset, size)
-    if hypot(*gap) > LEADER:
-        parts = [part / 8 for part in range(2, 9)]
-        ends = [(spot[0] + part * gap[0] * pixels, spot[1] + part * gap[1] * pixels) for part in parts]
-        covered += [_around(end, 1.5 * pixels) for end in ends]
-    return covered
-
-
-def _cost(spot: Pixel, offset: Pixel, size: Pixel, pixels: float, taken: Sequence[Box], inside: Box) -> float:
-    covered = _covered(spot, offset, size, pixels)
-    hidden = sum(mine.overlap(other) for mine in covered for other in taken)
-    outside = covered[0].area - covered[0].overlap(inside)
-    return hidden + 4 * outside + hypot(*_gap(offset, size))
-
-
-def _around(spot: Pixel, radius: float) -> Box:
-    return Box(spot[0] - radius, spot[1] - radius, spot[0] + radius, spot[1] + radius)
-
-
-def _along(axes: Axes, line: Sequence[tuple[float, float]], step: float) -> Iterator[tuple[float, float]]:
-    """Pixels along a line, `step` apart."""
-    corners = [_pixel(axes, point) for point in line]
+def _along(corners: Sequence[Point], step: float = 3) -> Iterator[Point]:
+    """Points along a line, `step` apart."""
     for start, end in pairwise(corners):
         count = max(1, round(hypot(end[0] - start[0], end[1] - start[1]) / step))
         for index in range(count + 1):
@@ -154,8 +162,7 @@ def _along(axes: Axes, line: Sequence[tuple[float, float]], step: float) -> Iter
             yield start[0] + part * (end[0] - start[0]), start[1] + part * (end[1] - start[1])
 
 
-def _loneliness(index: int, spots: Sequence[Pixel]) -> float:
-    """Distance to the third nearest point: who is crowded chooses first."""
-    here = spots[index]
-    distances = sorted(hypot(here[0] - there[0], here[1] - there[1]) for there in spots)
+def _loneliness(here: Point, points: Sequence[Point]) -> float:
+    """Distance to the third nearest point."""
+    distances = sorted(hypot(here[0] - there[0], here[1] - there[1]) for there in points)
     return distances[min(3, len(distances) - 1)]

@@ -131,15 +131,21 @@ def pooling_label(pooling: Sequence[int]) -> str:
     return json.dumps([*pooling])
 
 
-def axis_label(column: str, *, hint: bool = True) -> str:
-    """``Test NLL (bits/sample), lower is better``."""
+def axis_label(column: str, *, remark: str = "", lines: int = 1) -> str:
+    """``Test NLL (bits/sample), lower is better``; on two lines where the axis is short."""
     what = quantity(column)
-    return f"{what.with_unit}, {what.better} is better" if hint and what.better else what.with_unit
+    hints = [hint for hint in (remark, f"{what.better} is better" if what.better else "") if hint]
+    separator = "\n" if lines == 2 else ", "
+    return separator.join(filter(None, [what.with_unit, ", ".join(hints)]))
 
 
 def note(figure: Figure, text: str) -> None:
     """A small line below the figure that says what its marks are."""
     figure.supxlabel(text, fontsize=6.5, color=GREY, x=0.01, ha="left")
+
+
+SAVED_BY_US = {".png": b"Software\0harness", ".svg": b"<dc:title>harness</dc:title>"}
+"""Suffix -> the mark near the start of every picture that `save` wrote."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -149,14 +155,22 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, format=path.suffix[1:], metadata=metadata[path.suffix])
 
 
-def log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
-    """A logarithmic axis whose ticks are written as people say them: 20, 50, 100."""
+def saved_by_us(path: Path) -> bool:
+    with path.open("rb") as file:
+        return SAVED_BY_US[path.suffix] in file.read(2048)
+
+
+def log_axis(axes: Axes, which: Literal["x", "y"], *, decades: bool = False) -> None:
+    """A logarithmic axis whose ticks are written as people say them: 20, 50, 100.
+
+    `decades`: only powers of ten, where there is little room.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(getattr(axes, f"get_{which}lim")())
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 500 else (1,)))
+    axis.set_major_locator(LogLocator(subs=(1,) if decades or high / low >= 500 else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, position: compact_number(value)))
     axis.set_minor_formatter(NullFormatter())
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.format import console as make_console
 from harness.errors import HarnessError
 
 
@@ -23,11 +24,9 @@ def check(
 
     Example: harness check my_model.py
     """
-    from rich.console import Console
-
     from harness.conformance import check_mixer, check_model
 
-    console = Console()
+    console = make_console()
     failures = 0
     for kind, name in _subjects(what):
         console.print(f"{kind[:-1]} {name}", style="bold", markup=False, highlight=False)

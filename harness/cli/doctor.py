@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from harness.cli.format import console as make_console
 from harness.errors import HarnessError
 
 Finding = tuple[str, str, str]
@@ -26,7 +27,6 @@ def doctor() -> None:
 
     Example: harness doctor
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -38,7 +38,7 @@ def doctor() -> None:
         broken |= state == "broken"
         style = {"ok": "green", "broken": "red"}.get(state, "yellow")
         table.add_row(area, Text(state, style), Text(words))
-    Console().print(table)
+    make_console().print(table)
     if broken:
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from harness.cli.format import console as make_console
 from harness.cli.format import duration, quantity
 from harness.cli.options import (
     JsonOption,
@@ -45,9 +46,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(made.plain(), indent=1))
         return
-    from rich.console import Console
-
-    console = Console()
+    console = make_console()
     console.print(_table(made))
     console.print(summary_line(made))
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.format import console as make_console
+
 
 def add_to(app: typer.Typer) -> None:
     app.command(name="report")(report)
@@ -24,8 +26,6 @@ def report(
 
 def write_and_print(folder: Path) -> None:
     """Write the report of a results folder; print the summary table and where everything is."""
-    from rich.console import Console
-
     from harness.analysis.report import write_report
     from harness.analysis.summary import terminal_table
     from harness.api import load_figure_data, measured_columns
@@ -44,7 +44,7 @@ def write_and_print(folder: Path) -> None:
         columns=columns,
         figures=plan["figures"],
     )
-    console = Console()
+    console = make_console()
     if plan["question"]:
         console.print(plan["question"], markup=False, highlight=False)
     console.print(terminal_table(files.summary, columns, base=plan["base"]))

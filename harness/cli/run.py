@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.format import console as make_console
 from harness.cli.options import (
     DeviceOption,
     ProfileOption,
@@ -45,8 +46,6 @@ def run(
 
     Exit code: 0 all trials ok, 1 some failed, 2 a usage error, 130 interrupted.
     """
-    from rich.console import Console
-
     from harness.cli.plan import summary_line
     from harness.cli.progress import Display
     from harness.cli.report import write_and_print
@@ -58,7 +57,7 @@ def run(
         results=results, serial=serial, address=address, slots=slots, threads=threads, device=device
     )
     planned = plan_suite(loaded, options)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     console.print(f"{loaded.name} · profile {loaded.profile} · {summary_line(planned)}", highlight=False)
     with Display(planned, console) as display:
         outcome = run_plan(planned, options, display)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.format import console as make_console
 from harness.cli.options import JsonOption, ProfileOption, SetOption, SuiteArgument
 from harness.errors import Path, did_you_mean, dotted
 
@@ -42,7 +43,6 @@ def show(
     if as_json:
         typer.echo(json.dumps(chosen.config, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -53,7 +53,7 @@ def show(
         source = _source(loaded, chosen, path)
         style = "dim" if source == "default" else ""
         table.add_row(Text(dotted(path), style), Text(json.dumps(value), style), Text(source, style))
-    Console().print(table)
+    make_console().print(table)
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.format import console as make_console
 from harness.cli.options import JsonOption
 
 
@@ -44,7 +45,6 @@ def status(
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -56,4 +56,4 @@ def status(
         cells = [Text(str(value)) for value in row.values()]
         cells[3].stylize(style)
         table.add_row(*cells)
-    Console().print(table)
+    make_console().print(table)

@@ -52,7 +52,7 @@ class Espeak:
         spoken = text.encode() + b"\0"
         size = ctypes.c_size_t(len(spoken))
         self._check("espeak_Synth", spoken, size, 0, POSITION_CHARACTER, 0, CHARACTERS_UTF8, None, None)
-        if not self._collected:
+        if not any(self._collected):
             raise SystemExit(f"the voice {voice} is silent")
         return bytes(self._collected)
 

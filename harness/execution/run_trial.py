@@ -57,7 +57,7 @@ def run_task(task: Task, progress: Progress) -> Record:
     torch.set_num_threads(task.threads)
     started = _now()
     device = torch.device(task.device)
-    earlier = read_record(task.record_path) if task.record_path.is_file() else None
+    earlier = read_record(task.record_path) if task.lane == "exclusive" else None
     try:
         for file in task.trial.plugin_files:
             registry.load_plugin(file)
@@ -156,18 +156,13 @@ def _record(
     columns: dict[str, Any],
     provenance: dict[str, Any],
 ) -> Record:
-    """The new record: a training lane starts afresh, the exclusive lane adds to it."""
-    if task.lane == "training" or earlier is None:
+    """The new record: the training lane starts afresh, the exclusive lane adds to what it left."""
+    if earlier is None:
         record = Record.failure(task.trial, status, error, columns=columns, provenance=provenance)
         return replace(record, lanes=("training",)) if status == "ok" else record
-    if status == "ok":
-        return replace(
-            earlier.with_lane(task.lane, columns, provenance),
-            status="ok",
-            error="",
-            variant=task.trial.variant,
-        )
-    return replace(earlier, status=status, error=error)
+    if status != "ok":
+        return replace(earlier, status=status, error=error)
+    return replace(earlier.with_lane(task.lane, columns, provenance), variant=task.trial.variant)
 
 
 def _provenance(task: Task, device: torch.device, columns: dict[str, Any], started: str) -> dict[str, Any]:

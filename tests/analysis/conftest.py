@@ -121,7 +121,7 @@ def _history(
     noise: np.random.Generator,
     steps: int,
 ) -> pd.DataFrame:
-    step = np.arange(0, 1 if closed_form else steps + 1, steps // 20)
+    step = np.arange(0, 1 if closed_form else steps + 1, max(1, steps // 20))
     bits = final + (8.0 - final) * np.exp(-((step / steps * 22) ** 0.62)) + noise.normal(0, 0.012, len(step))
     if status == "timeout":
         step, bits = step[:9], bits[:9]

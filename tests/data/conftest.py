@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sounds import tone
 
 
 @pytest.fixture(autouse=True)
@@ -12,10 +13,6 @@ def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "cache"
     monkeypatch.setenv("HARNESS_CACHE", str(root))
     return root
-
-
-def tone(seconds: float = 0.1, rate: int = 8000, hertz: float = 440.0, peak: float = 0.5) -> np.ndarray:
-    return (peak * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import tone
+from sounds import tone
 
 from harness import configuration
 from harness.data.audio import PADDING, AudioConfig, tokenise

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-from conftest import tone
+from sounds import tone
 
 from harness.data.audio_file import read_audio, resample
 from harness.errors import DataError
@@ -119,7 +118,3 @@ def test_samples_that_are_not_numbers_are_refused(tmp_path, write_sound, bad):
 def test_a_folder_is_refused(tmp_path):
     (tmp_path / "a.wav").mkdir()
     refused(tmp_path / "a.wav")
-
-
-def test_soundfile_is_the_only_reader():
-    assert soundfile.__libsndfile_version__ >= "1.1"  # the first with mp3

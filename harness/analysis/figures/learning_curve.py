@@ -66,7 +66,8 @@ class LearningCurve:
         points = self.numbers(data)
         curves = points.dropna(subset=["x"])
         looks = style.looks(data.variants, data.base)
-        figure = style.new_figure(style.TEXT_WIDTH, 3.0)
+        shown = [variant for variant in data.variants if variant in {*curves["variant"]}]
+        figure = style.new_figure(style.TEXT_WIDTH, max(3.0, 0.8 + 0.15 * len(shown)))
         whole, enlarged = figure.subplots(1, 2)
         for axes in (whole, enlarged):
             _draw_curves(axes, curves, looks)
@@ -78,12 +79,11 @@ class LearningCurve:
         whole.set_title("Whole training", loc="left")
         enlarged.set_title("Enlarged: from half-way", loc="left")
         figure.supxlabel(self._x_label(data), fontsize=8)
-        shown = [variant for variant in data.variants if variant in {*curves["variant"]}]
         figure.legend(
             [Line2D([], [], **looks[variant].line()) for variant in shown],
             [looks[variant].label + _failures(data.table, variant) for variant in shown],
             loc="outside right upper",
-            title="Line: mean of seeds\nBand: lowest to highest" + _cross(curves),
+            title=_marks(curves),
             title_fontsize=7,
             alignment="left",
         )
@@ -151,6 +151,8 @@ def _draw_failures(axes: Axes, curves: pd.DataFrame, looks: Mapping[str, style.L
 
 def _set_limits(whole: Axes, enlarged: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
     """Fit the settled part of what succeeded; a curve that explodes leaves the axes."""
+    from matplotlib.ticker import MaxNLocator
+
     curves = points.dropna(subset=["x"])
     sound = curves[curves["status"] == "ok"] if (curves["status"] == "ok").any() else curves
     part = sound["x"] / sound.groupby("variant")["x"].transform("max")
@@ -160,6 +162,8 @@ def _set_limits(whole: Axes, enlarged: Axes, points: pd.DataFrame, *, logarithmi
     late = sound[part >= 0.5]
     _fit(enlarged, late[BITS])
     left, right = late["x"].min(), late["x"].max()
+    for axes in (whole, enlarged):
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if logarithmic:
         whole.set_xlim(curves["x"].min() / 1.1, curves["x"].max() * 1.1)
         enlarged.set_xlim(left / 1.05, right * 1.05)
@@ -197,5 +201,9 @@ def _failures(table: pd.DataFrame, variant: str) -> str:
     return "" if ok == len(statuses) else f" ({ok} of {len(statuses)} ok)"
 
 
-def _cross(curves: pd.DataFrame) -> str:
-    return "" if (curves["status"] == "ok").all() else "\nThin, ending in ×: failed"
+def _marks(curves: pd.DataFrame) -> str:
+    """What lines and bands are."""
+    ok = curves["status"] == "ok"
+    several = (curves[ok].groupby("variant")["seed"].nunique() > 1).any()
+    lines = ["Line: mean of seeds", "Band: lowest to highest"] if several else ["Line: one seed"]
+    return "\n".join(lines if ok.all() else [*lines, "Thin, ending in ×: failed"])
