@@ -21,6 +21,8 @@ ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200)
 """Directions that are tried, in degrees, the nicest first."""
 LEADER = 10
 """Texts further from their point than this get a thin line to it."""
+CROSSING = 0.6
+"""What hiding a part of a line costs, beside hiding as much of a marker or a text."""
 MARKER = 4
 """Half the width of a marker."""
 
@@ -74,21 +76,25 @@ class Placement:
         ends = [(self.leader[0] * part / 8, self.leader[1] * part / 8) for part in range(3, 9)]
         return [self.box, *(_box(self.point, end, (2, 2)) for end in ends)]
 
-    def cost(self, taken: Sequence[Box], frame: Box) -> float:
-        """Area hidden, area outside of the frame, distance, ambiguity."""
+    def cost(self, taken: Sequence[Box], crossed: Sequence[Box], frame: Box) -> float:
+        """Area hidden, area outside of the frame, distance, ambiguity.
+
+        `taken` (markers, texts) must stay clear; a line may be `crossed` where room is scarce.
+        """
         hidden = sum(mine.overlap(other) for mine in self.covered for other in taken)
+        hidden += CROSSING * sum(mine.overlap(other) for mine in self.covered for other in crossed)
         outside = self.size[0] * self.size[1] - self.box.overlap(frame)
         return 4 * (hidden + outside) + self.box.distance(self.point) + 25 * self.ambiguous
 
 
 def place(
-    points: Sequence[Point], sizes: Sequence[Point], obstacles: Sequence[Box], frame: Box
+    points: Sequence[Point], sizes: Sequence[Point], lines: Sequence[Box], frame: Box
 ) -> list[Placement]:
     """Where texts of these sizes go. Greedy: who has near neighbours chooses first."""
-    taken = [*obstacles, *(_box(point, (0, 0), (2 * MARKER, 2 * MARKER)) for point in points)]
+    taken = [_box(point, (0, 0), (2 * MARKER, 2 * MARKER)) for point in points]
     found: dict[int, Placement] = {}
     for index in sorted(range(len(points)), key=lambda i: (_loneliness(points[i], points), i)):
-        best = min(_choices(index, points, sizes[index]), key=lambda choice: choice.cost(taken, frame))
+        best = min(_choices(index, points, sizes[index]), key=lambda choice: choice.cost(taken, lines, frame))
         taken += best.covered
         found[index] = best
     return [found[index] for index in range(len(points))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "torchaudio", "numpy", "pandas", "ray", "scipy", "mamba-ssm", "triton")
 
 
-def describe(device: torch.device, started_at: str, finished_at: str) -> dict[str, Any]:
+def describe(device: torch.device) -> dict[str, Any]:
     """JSON-ready provenance of this process."""
     import torch
 
@@ -29,11 +30,13 @@ def describe(device: torch.device, started_at: str, finished_at: str) -> dict[st
         "python_version": platform.python_version(),
         "platform": platform.platform(terse=True),
         "packages": package_versions(),
-        "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
-        "started_at": started_at,
-        "finished_at": finished_at,
         **git_state(),
     }
+
+
+def command_line() -> str:
+    """What the user typed, without the place of the program."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def device_name(device: torch.device) -> str:

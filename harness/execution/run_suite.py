@@ -11,6 +11,7 @@ from harness import configuration
 from harness.contracts import Lane
 from harness.execution.executor import Events, Executor, Interrupted, SerialExecutor
 from harness.execution.plan import Plan, make_plan, missing_lanes
+from harness.execution.provenance import command_line
 from harness.execution.run_trial import Task
 from harness.store.record import LANES, Record
 from harness.store.store import Store
@@ -112,6 +113,7 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
                     folder=str(store.trial_folder(planned.trial).resolve()),
                     threads=options.threads,
                     device=_device(options),
+                    command=command_line(),
                 )
             )
     return tasks

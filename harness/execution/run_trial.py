@@ -34,6 +34,8 @@ class Task:
     folder: str
     threads: int = 1
     device: str = "cpu"
+    command: str = ""
+    """What the user typed, for the record."""
 
     def payload(self) -> dict[str, Any]:
         return {**asdict(replace(self, trial=None)), "trial": self.trial.payload()}  # type: ignore[arg-type]
@@ -169,7 +171,7 @@ def _provenance(task: Task, device: torch.device, columns: dict[str, Any], start
     """Of the training lane, on the top level; of the exclusive lane, under its name."""
     from harness.execution.provenance import describe
 
-    found = describe(device, started, _now())
+    found = {**describe(device), "command": task.command, "started_at": started, "finished_at": _now()}
     if task.lane == "exclusive":
         return {"exclusive": found}
     moved: dict[str, Any] = {
