@@ -21,7 +21,7 @@ ANGLES = (0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200)
 """Directions that are tried, in degrees, the nicest first."""
 LEADER = 10
 """Texts further from their point than this get a thin line to it."""
-CROSSING = 0.6
+CROSSING = 0.3
 """What hiding a part of a line costs, beside hiding as much of a marker or a text."""
 MARKER = 4
 """Half the width of a marker."""
@@ -94,7 +94,10 @@ def place(
     taken = [_box(point, (0, 0), (2 * MARKER, 2 * MARKER)) for point in points]
     found: dict[int, Placement] = {}
     for index in sorted(range(len(points)), key=lambda i: (_loneliness(points[i], points), i)):
-        best = min(_choices(index, points, sizes[index]), key=lambda choice: choice.cost(taken, lines, frame))
+        best = min(
+            _choices(index, points, sizes[index]),
+            key=lambda choice: round(choice.cost(taken, lines, frame), 3),
+        )
         taken += best.covered
         found[index] = best
     return [found[index] for index in range(len(points))]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from harness.execution.run_trial import Task
     from harness.store.record import Record
 
+SHARES = {"training": (0.0, 0.85), "exclusive": (0.85, 0.15)}
+"""Lane -> where it begins and how much it is of a trial's time, roughly; only the time left uses it."""
+
 
 class Display:
     """Listens to an executor's events."""
@@ -27,13 +30,14 @@ class Display:
 
         self.console = console
         todo = plan.to_run()
-        self.remaining = {planned.trial.key: planned.estimated_seconds for planned in todo}
-        self.expected = sum(self.remaining.values())
+        self.expected = {planned.trial.key: planned.estimated_seconds for planned in todo}
+        self.fractions = {planned.trial.key: 0.0 for planned in todo}
         self.slots = plan.slots
-        self.total = len(todo)
+        # A trial that is only to be measured has its training behind it.
+        self.steps = sum(1 if planned.state == "to measure" else len(SHARES) for planned in todo)
+        self.ended_steps = 0
         self.started_at = time.monotonic()
         self.lines: dict[tuple[str, str], TaskID] = {}
-        self.done = 0
         self.live = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
@@ -42,7 +46,7 @@ class Display:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.overall = self.live.add_task("all", total=1.0, words="", visible=self.total > 0)
+        self.overall = self.live.add_task("all", total=1.0, words="", visible=bool(todo))
 
     def __enter__(self) -> Display:
         self.live.start()
@@ -59,32 +63,30 @@ class Display:
     def progress(self, task: Task, fraction: float, text: str) -> None:
         self.started(task)
         self.live.update(self.lines[task.trial.key, task.lane], completed=fraction, words=text)
-        self._update_overall()
+        self._advance(task, fraction)
 
     def ended(self, task: Task, record: Record) -> None:
         self.started(task)
         self.live.remove_task(self.lines[task.trial.key, task.lane])
-        if record.finished or record.status != "ok":
-            self.remaining.pop(task.trial.key, None)
-            self.done += 1
-        self._update_overall()
+        failed = record.status != "ok"
+        self.ended_steps += len(SHARES) if failed and task.lane == "training" else 1
+        self._advance(task, 1.0, whole=failed)
         self.console.print(self._ending(task, record), highlight=False, markup=False, soft_wrap=True)
 
-    def _update_overall(self) -> None:
-        done = self.expected - sum(self.remaining.values())
-        fraction = min(done / self.expected, 1.0) if self.expected else 0.0
-        words = f"{self.done}/{self.total} trials"
+    def _advance(self, task: Task, fraction: float, whole: bool = False) -> None:
+        """Note how far a trial is; say how far all are, and how long the rest will take."""
+        before, share = SHARES[task.lane]
+        self.fractions[task.trial.key] = 1.0 if whole else before + share * fraction
+        total = sum(self.expected.values())
+        done = sum(self.expected[key] * fraction for key, fraction in self.fractions.items())
         elapsed = time.monotonic() - self.started_at
-        left = (
-            elapsed * (1 - fraction) / fraction
-            if fraction > 0.05
-            else sum(self.remaining.values()) / self.slots
-        )
-        words += f", about {duration(left)} left"
-        self.live.update(self.overall, completed=fraction, words=words)
+        # The estimate is all there is at first; then what has been done tells better.
+        left = elapsed * (total - done) / done if done > 0.05 * total else (total - done) / self.slots
+        words = f"{self.ended_steps}/{self.steps}, about {duration(left)} left"
+        self.live.update(self.overall, completed=done / total if total else 1.0, words=words)
 
     def _ending(self, task: Task, record: Record) -> str:
-        name = f"[{self.done}/{self.total}] {self._name(task)}"
+        name = f"[{self.ended_steps}/{self.steps}] {self._name(task)}"
         if record.status != "ok":
             return f"{name}: {record.status}: {record.error}"
         columns: dict[str, Any] = dict(record.columns)

@@ -16,7 +16,7 @@ from harness.suite.trial import Trial
 
 State = Literal["cached", "to measure", "to run", "failed", "damaged"]
 
-DEFAULT_FLOPS_PER_SECOND = 4.0e9
+DEFAULT_FLOPS_PER_SECOND = 2.0e10
 """Of one CPU thread training small models; only used until the suite has a finished trial."""
 
 OVERHEAD_SECONDS = 4.0

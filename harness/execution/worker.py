@@ -15,6 +15,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ def _run_in_child(payload: dict[str, Any], out: int) -> None:
         code = 70
         try:
             code = _child(payload, out)
+        except BaseException:
+            traceback.print_exc()  # into the trial's log
         finally:
+            sys.stderr.flush()
             os._exit(code)
     _send(out, {"started": child})
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -47,24 +47,23 @@ COLUMNS = {
 
 
 def synthetic_data(
-    variants: dict[str, tuple] | None = None,
+    names: Sequence[str] = tuple(VARIANTS),
     seeds: int = 3,
     failed: dict[tuple[str, int], str] | None = None,
     steps: int = 1000,
 ) -> FigureData:
     """What the store hands over; a seed's data order shifts all variants alike."""
-    variants = VARIANTS if variants is None else variants
     failed = FAILED if failed is None else failed
     rows, histories = [], []
-    for index, name in enumerate(variants):
+    for index, name in enumerate(names):
         for seed in range(seeds):
             key = f"{index:06x}{seed:06x}"
             status = failed.get((name, seed), "ok")
-            row, history = _trial(name, variants[name], seed, index, key, status, steps)
+            row, history = _trial(name, VARIANTS[name], seed, index, key, status, steps)
             rows.append(row)
             histories.append(history)
     history = pd.concat(histories, ignore_index=True)
-    return FigureData(table=pd.DataFrame(rows), history=history, variants=list(variants), base=BASE)
+    return FigureData(table=pd.DataFrame(rows), history=history, variants=list(names), base=BASE)
 
 
 def _trial(
@@ -142,7 +141,7 @@ def _history(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_data() -> Callable[..., FigureData]:
     return synthetic_data
 

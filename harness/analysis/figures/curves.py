@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from harness.contracts import FigureData
@@ -10,8 +11,8 @@ BITS = "nll_bits_validation"
 
 
 def learning_curves(data: FigureData) -> pd.DataFrame:
-    """The history of the trials with two points of validation or more."""
-    history = data.history.dropna(subset=[BITS])
+    """The finite points of validation, of the trials with two or more."""
+    history = data.history[np.isfinite(data.history[BITS].astype(float))]
     return history[history.groupby("key")["step"].transform("nunique") > 1]
 
 

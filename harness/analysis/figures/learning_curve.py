@@ -47,11 +47,13 @@ class LearningCurve:
         history = learning_curves(data)
         if history.empty:
             raise NotEnoughData("no trial has a learning curve of two points or more")
-        status = data.table.set_index("key")["status"]
+        status = data.table.drop_duplicates("key").set_index("key")["status"]
         curves = history.assign(x=self._x(data, history), status=history["key"].map(status))
         curves = curves.dropna(subset=["x", "status"])
         if self.config.x == "seconds":
             curves = curves[curves["x"] > 0]  # the axis is logarithmic
+        if curves.empty:
+            raise NotEnoughData("no variant with a learning curve has a step time")
         final = estimates(data.table, BITS, references(data))
         floor = pd.DataFrame({"variant": [*final], BITS: [each.mean for each in final.values()]})
         points = pd.concat([curves, floor], ignore_index=True)

@@ -1,0 +1,195 @@
+import io
+import math
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from harness.analysis.layout import decimals, lay_out, number
+from harness.analysis.quantities import KNOWN, compact, quantity
+from harness.analysis.statistics import Estimate
+from harness.analysis.summary import summarise, terminal_table
+from harness.contracts import Column
+
+
+@pytest.fixture
+def summary(data, columns):
+    return summarise(data.table, columns, data.variants, data.base)
+
+
+def row(summary: pd.DataFrame, variant: str) -> pd.Series:
+    return summary.set_index("variant").loc[variant]
+
+
+def printed(table, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_there_is_one_row_a_variant_in_the_suites_order(summary, data):
+    assert summary["variant"].tolist() == list(data.variants)
+
+
+def test_rows_of_the_table_in_another_order_change_nothing(summary, data, columns):
+    shuffled = data.table.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(summarise(shuffled, columns, data.variants, data.base), summary)
+
+
+def test_trials_that_failed_are_counted_with_their_reason(summary):
+    assert row(summary, "mixer=attention")[["n_ok", "n_not_ok", "not_ok"]].tolist() == [2, 1, "1 diverged"]
+    assert row(summary, "layers=4")[["n_ok", "n_not_ok", "not_ok"]].tolist() == [0, 3, "3 timeout"]
+    assert math.isnan(row(summary, "layers=4")["nll_bits_test_mean"])
+    assert row(summary, "layers=4")["nll_bits_test_verdict"] == "-"
+
+
+def test_a_variant_of_which_no_row_exists_is_still_listed(data, columns):
+    found = summarise(data.table, columns, [*data.variants, "planned"], data.base)
+    assert row(found, "planned")[["n_ok", "n_not_ok"]].tolist() == [0, 0]
+
+
+def test_mean_interval_and_difference_are_those_of_scipy(summary, data):
+    values = data.table.pivot(index="seed", columns="variant", values="nll_bits_test")
+    mine, base = values["mixer=lru"], values["base"]
+    found = row(summary, "mixer=lru")
+    low, high = stats.t.interval(0.95, 2, mine.mean(), stats.sem(mine))
+    assert found["nll_bits_test_mean"] == pytest.approx(mine.mean())
+    assert (found["nll_bits_test_low"], found["nll_bits_test_high"]) == pytest.approx((low, high))
+    low, high = stats.ttest_rel(mine, base).confidence_interval()
+    assert found["nll_bits_test_difference"] == pytest.approx((mine - base).mean())
+    assert found["nll_bits_test_difference_low"] == pytest.approx(low)
+    assert found["nll_bits_test_difference_high"] == pytest.approx(high)
+    assert found["nll_bits_test_pairs"] == 3
+    assert found["nll_bits_test_verdict"] == ("worse" if low > 0 else "indistinguishable")
+
+
+def test_the_verdict_follows_the_direction_of_the_column(summary):
+    transformer = row(summary, "transformer")
+    assert transformer["nll_bits_test_verdict"] == "worse"
+    assert transformer["tokens_per_second_verdict"] == "worse"
+    assert row(summary, "layers=1")["tokens_per_second_verdict"] == "better"
+    assert transformer["parameters_verdict"] == "-"
+
+
+def test_the_base_has_no_difference_to_itself(summary):
+    base = row(summary, "base")
+    assert math.isnan(base["nll_bits_test_difference"]) and base["nll_bits_test_verdict"] == "-"
+
+
+def test_one_variant_is_the_best_and_ties_with_it_are_marked(summary):
+    standing = summary.set_index("variant")["nll_bits_test_standing"]
+    assert (standing == "best").sum() == 1 and standing["pooling=[1,1,1,1]"] == "best"
+    assert standing["mixer=attention"] == "tied"
+    assert standing["transformer"] == ""
+
+
+def test_one_seed_gives_no_interval_and_no_verdict(make_data, columns):
+    data = make_data(seeds=1)
+    summary = summarise(data.table, columns, data.variants, data.base)
+    assert summary["nll_bits_test_low"].isna().all()
+    assert set(summary["nll_bits_test_verdict"]) == {"-"}
+    assert "tied" not in set(summary["nll_bits_test_standing"])
+    assert "One seed each" in printed(terminal_table(summary, columns, base="base"), 120)
+
+
+def test_settings_and_text_are_not_measured(summary):
+    means = {name for name in summary.columns if name.endswith("_mean")}
+    assert not means & {"seed_mean", "threads_mean", "layers_mean", "git_dirty_mean", "memory_method_mean"}
+
+
+def test_a_plugins_column_is_summarised_and_shown_if_it_has_a_direction(data, columns):
+    table = data.table.assign(fidelity_percent=1.0, fidelity_samples=7)
+    columns |= {
+        "fidelity_percent": Column(description="d", unit="%", better="higher"),
+        "fidelity_samples": Column(description="d"),
+    }
+    summary = summarise(table, columns, data.variants, data.base)
+    titles = [header.title for header in lay_out(summary, columns, data.base).headers]
+    assert "fidelity_samples_mean" in summary
+    assert "Fidelity percent" in titles and "Fidelity samples" not in titles
+
+
+def test_columns_without_any_value_are_hidden(data, columns):
+    table = data.table.assign(train_step_ms=math.nan)
+    summary = summarise(table, columns, data.variants, data.base)
+    assert "train_step_ms_mean" not in summary
+    assert "Training step" not in [h.title for h in lay_out(summary, columns, data.base).headers]
+
+
+def test_the_leading_result_carries_its_difference(summary, columns):
+    names = [header.name for header in lay_out(summary, columns, "base").headers]
+    assert names[:4] == ["variant", "n", "nll_bits_test", "difference"]
+
+
+def test_a_suite_of_which_everything_failed_has_a_table_that_says_so(make_data, columns):
+    few = ["base", "unigram"]
+    data = make_data(few, failed={(variant, seed): "failed" for variant in few for seed in range(3)})
+    text = printed(terminal_table(summarise(data.table, columns, few, "base"), columns, base="base"), 100)
+    text = " ".join(text.split())
+    assert "0/3" in text and "Nothing was measured." in text and "base: 3 failed" in text
+
+
+def test_the_terminal_table_fits_110_columns_without_breaking_a_number(summary, columns):
+    text = printed(terminal_table(summary, columns, base="base"), 110)
+    assert max(map(len, text.splitlines())) <= 110
+    assert text.count("±") >= 2 * 12 and "mixer=diagonal_rnn " in text
+    assert "2/3" in text and "mixer=attention: 1 diverged" in text
+
+
+def test_names_are_not_read_as_markup(data, columns):
+    table = data.table.replace({"variant": {"mixer=lru": "[red]x[/red]"}})
+    variants = ["[red]x[/red]" if v == "mixer=lru" else v for v in data.variants]
+    assert "[red]x[/red]" in printed(
+        terminal_table(summarise(table, columns, variants, "base"), columns, base="base"), 140
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "expected"),
+    [
+        (Estimate(1.2341, 1.2221, 1.2461, 3), 3, "1.234 ± 0.012"),
+        (Estimate(-0.05, -0.06, -0.04, 3), 3, "−0.050 ± 0.010"),
+        (Estimate(1.2341, math.nan, math.nan, 1), 3, "1.234"),
+        (Estimate(68412.0, 68100.0, 68724.0, 3), 0, "68.4k ± 0.3k"),
+        (Estimate(12_288_000.0, 12_288_000.0, 12_288_000.0, 3), 0, "12.3M"),
+        (Estimate(8.0, 8.0, 8.0, 3), 0, "8"),
+        (Estimate(math.nan, math.nan, math.nan, 0), 2, ""),
+        (Estimate(math.inf, math.nan, math.nan, 3), 2, "∞"),
+    ],
+)
+def test_numbers_are_written_for_people(value, digits, expected):
+    assert number(value, digits) == expected
+
+
+def test_a_difference_shows_its_sign():
+    assert number(Estimate(0.12, 0.11, 0.13, 3), 3, signed=True) == "+0.120 ± 0.010"
+
+
+def test_a_column_has_as_many_decimals_as_its_uncertainty_is_worth():
+    assert decimals([Estimate(3.02, 3.008, 3.032, 3), Estimate(2.97, 2.95, 2.99, 3)]) == 3
+    assert decimals([Estimate(91.3, 89.8, 92.8, 3)]) == 1
+    assert decimals([Estimate(3.0, 3.0, 3.0, 3), Estimate(8.0, math.nan, math.nan, 1)]) == 0
+    assert decimals([]) == 0
+
+
+def test_what_a_metric_says_of_its_column_goes_before_what_we_know():
+    declared = {"nll_bits_test": Column(description="d", unit="nats", better="higher")}
+    assert quantity("nll_bits_test", declared).unit == "nats"
+    assert quantity("nll_bits_test").unit == "bits/sample"
+    assert quantity("warm_up_ms").label == "Warm up" and quantity("warm_up_ms").unit == "ms"
+
+
+def test_our_own_metrics_agree_with_what_figures_say_of_them():
+    from harness import registry
+
+    for name in ("nll", "efficiency", "generation"):
+        for column, declared in registry.get("metrics", name).columns.items():
+            if column in KNOWN:
+                assert (KNOWN[column].unit, KNOWN[column].better) == (declared.unit, declared.better), column
+
+
+def test_a_narrow_table_leaves_out_what_it_has_no_room_for(columns):
+    names = ["nll_bits_test", "state_bytes", "parameters"]
+    assert compact(names, columns) == names
+    assert compact(names, columns, narrow=True) == ["nll_bits_test", "parameters"]
