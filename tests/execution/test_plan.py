@@ -1,0 +1,53 @@
+"""A plan knows sizes, costs and what is there, and trains nothing."""
+
+import pytest
+
+from harness.execution.plan import cost_of
+from harness.execution.run_suite import RunOptions, plan_suite, run_plan
+from harness.suite.suite import load_suite
+
+
+class Silence:
+    def started(self, task): ...
+    def progress(self, task, fraction, text): ...
+    def ended(self, task, record): ...
+
+
+@pytest.fixture
+def plan(toy_suite, tmp_path):
+    def plan(more):
+        options = RunOptions(results=tmp_path / "results", serial=True, device="cpu")
+        return plan_suite(load_suite(toy_suite(more)), options), options
+
+    return plan
+
+
+def test_costs_come_from_the_configuration_alone():
+    config = {
+        "model": {"name": "transformer", "width": 16, "layers": 1, "heads": 2},
+        "data": {"name": "synthetic_digits", "seconds": 0.1},
+        "train": {"steps": 10, "batch_size": 4, "crop": None},
+    }
+    cost = cost_of(config)
+    assert cost.train_tokens == 10 * 4 * 800
+    assert cost.parameters > 2 * 256 * 16
+    assert cost.flops_per_token > 2 * cost.parameters * 0.5
+
+
+def test_a_plan_tells_what_is_done_what_failed_and_what_is_to_run(plan):
+    before, options = plan("vary: {model.wrong: [raise]}\nseeds: 1")
+    assert [p.state for p in before.trials] == ["to run", "to run"]
+    assert not options.results.exists()
+    run_plan(before, options, Silence())
+    after, _ = plan("vary: {model.wrong: [raise], model.width: [3]}\nseeds: 1")
+    assert [p.state for p in after.trials] == ["cached", "failed", "to run"]
+    assert after.trials[0].estimated_seconds == 0
+    assert "broke" in after.trials[1].detail
+
+
+def test_divergence_is_kept_because_it_would_repeat(plan):
+    first, options = plan("vary: {model.wrong: [nan]}\nseeds: 1")
+    outcome = run_plan(first, options, Silence())
+    assert outcome.exit_code == 1
+    again, _ = plan("vary: {model.wrong: [nan]}\nseeds: 1")
+    assert [p.state for p in again.trials] == ["cached", "cached"]
