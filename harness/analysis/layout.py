@@ -11,16 +11,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.quantities import compact, quantity
+from harness.analysis.quantities import compact, quantity, scale_of
 from harness.analysis.statistics import Estimate, Verdict
 from harness.contracts import Column
 
 if TYPE_CHECKING:
     import pandas as pd
-
-THOUSANDS = 1e4
-"""From here on numbers are written in k, M, G, T."""
-SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def lay_out(
 
 def decimals(column: Sequence[Estimate]) -> int:
     """Digits after the point for a whole column: two of its typical half width, within reason."""
-    known = [each for each in column if math.isfinite(each.mean) and abs(each.mean) < THOUSANDS]
+    known = [each for each in column if math.isfinite(each.mean) and not scale_of(each.mean)[1]]
     if all(float(each.mean).is_integer() for each in known):
         return 0
     magnitude = _exponent(median(abs(each.mean) for each in known if each.mean))
@@ -121,7 +117,7 @@ def number(estimate: Estimate, digits: int, *, interval: bool = True, signed: bo
         return ""
     if math.isinf(mean):
         return "∞" if mean > 0 else "−∞"
-    scale, suffix = _scale(mean)
+    scale, suffix = scale_of(mean)
     if suffix:
         digits = max(0, 2 - _exponent(mean / scale))
     text = f"{mean / scale:+.{digits}f}" if signed else f"{mean / scale:.{digits}f}"
@@ -167,13 +163,6 @@ def _estimate(row: dict[Any, Any], name: str, parts: tuple[str, ...], count: str
 
 def _count(ok: int, not_ok: int) -> str:
     return f"{ok}/{ok + not_ok}" if not_ok else f"{ok}"
-
-
-def _scale(value: float) -> tuple[float, str]:
-    """Thousands and millions by their letters, so that columns stay narrow."""
-    if abs(value) < THOUSANDS:
-        return 1.0, ""
-    return next((scale, suffix) for scale, suffix in SCALES if abs(value) >= scale)
 
 
 def _exponent(value: float) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import cos, hypot, radians, sin
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -94,10 +95,12 @@ def place(
     taken = [_box(point, (0, 0), (2 * MARKER, 2 * MARKER)) for point in points]
     found: dict[int, Placement] = {}
     for index in sorted(range(len(points)), key=lambda i: (_loneliness(points[i], points), i)):
-        best = min(
-            _choices(index, points, sizes[index]),
-            key=lambda choice: round(choice.cost(taken, lines, frame), 3),
-        )
+        crossed = [box for box in lines if box.distance(points[index]) < REACHES[-1] + sizes[index][0]]
+        choices = [
+            (round(choice.cost(taken, crossed, frame), 3), choice)
+            for choice in _choices(index, points, sizes[index])
+        ]
+        best = min(choices, key=itemgetter(0))[1]
         taken += best.covered
         found[index] = best
     return [found[index] for index in range(len(points))]

@@ -93,6 +93,13 @@ def compact(names: list[str], columns: Mapping[str, Column], *, narrow: bool = F
     return ours + theirs
 
 
+def scale_of(value: float) -> tuple[float, str]:
+    """Ten thousand and more is written in thousands, millions and so forth, each with its letter."""
+    scales = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    large = abs(value) >= 1e4
+    return next(((scale, letter) for scale, letter in scales if large and abs(value) >= scale), (1.0, ""))
+
+
 def _words(name: str) -> str:
     stem = next((name.removesuffix(suffix) for suffix in _UNITS if name.endswith(suffix)), name)
     text = (stem or name).replace("_", " ").strip()

@@ -7,6 +7,7 @@ bytes. A figure that cannot be drawn costs one line in the notes and nothing els
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import sys
 import traceback
@@ -108,13 +109,23 @@ def figure_name(spec: Spec) -> str:
 
 
 def _named(specs: Sequence[Spec]) -> Iterator[tuple[str, Spec]]:
-    """Each spec once, under a name of its own."""
-    seen: dict[str, list[Spec]] = {}
+    """Each figure once, under a name of its own."""
+    seen: list[Any] = []
+    names: set[str] = set()
     for spec in specs:
-        same = seen.setdefault(figure_name(spec), [])
-        if spec not in same:
-            same.append(spec)
-            yield figure_name(spec) + (f"_{len(same)}" if len(same) > 1 else ""), spec
+        try:
+            identity: Any = configuration.resolve("figures", spec).plain()
+        except HarnessError:
+            identity = spec
+        if identity in seen:
+            continue
+        seen.append(identity)
+        name = figure_name(spec)
+        same = (f"{name}_{number}" for number in itertools.count(2))
+        while name in names:
+            name = next(same)
+        names.add(name)
+        yield name, spec
 
 
 def _write_figure(stem: Path, spec: Spec, data: FigureData) -> list[Path]:
@@ -167,7 +178,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("._") or "figure"
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "figure"
 
 
 def _one_line(message: object) -> str:

@@ -7,15 +7,15 @@ from the seventh on lines are dashed and markers hollow.
 
 from __future__ import annotations
 
-import json
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.analysis.quantities import quantity
+from harness.analysis.quantities import quantity, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,10 +127,6 @@ def label(variant: str, longest: int = 36) -> str:
     return f" {text}" if text.startswith("_") else text  # matplotlib hides such labels
 
 
-def pooling_label(pooling: Sequence[int]) -> str:
-    return json.dumps([*pooling])
-
-
 def axis_label(column: str, *, remark: str = "", lines: int = 1) -> str:
     """``Test NLL (bits/sample), lower is better``; on two lines where the axis is short."""
     what = quantity(column)
@@ -140,8 +136,14 @@ def axis_label(column: str, *, remark: str = "", lines: int = 1) -> str:
 
 
 def note(figure: Figure, text: str) -> None:
-    """A small line below the figure that says what its marks are."""
-    figure.supxlabel(text, fontsize=6.5, color=GREY, x=0.01, ha="left")
+    """Small print below the figure that says what its marks are."""
+    figure.supxlabel(wrapped(text, figure, 6.5), fontsize=6.5, color=GREY, x=0.01, ha="left")
+
+
+def wrapped(text: str, figure: Figure, fontsize: float) -> str:
+    """Lines no longer than the figure is wide."""
+    width = int(figure.get_figwidth() * 72 / (0.56 * fontsize))  # a letter is about this wide
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
 
 
 SAVED_BY_US = {".png": b"Software\0harness", ".svg": b"<dc:title>harness</dc:title>"}
@@ -170,14 +172,13 @@ def log_axis(axes: Axes, which: Literal["x", "y"], *, decades: bool = False) -> 
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(getattr(axes, f"get_{which}lim")())
-    axis.set_major_locator(LogLocator(subs=(1,) if decades or high / low >= 500 else (1, 2, 5)))
+    subs = (1.0,) if decades or high / low >= 500 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8) if high / low < 6 else subs))
     axis.set_major_formatter(FuncFormatter(lambda value, position: compact_number(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
 def compact_number(value: float) -> str:
     """``0.5``, ``200``, ``20k``, ``6.4M``: three digits at most."""
-    for scale, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= (1e4 if suffix == "k" else scale):
-            return f"{value / scale:.3g}{suffix}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    scale, letter = scale_of(value)
+    return f"{value / scale:.3g}{letter}" if letter or abs(value) < 1000 else f"{value:.0f}"

@@ -15,6 +15,7 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_worker_niceness": "0",  # timings must not give way to whatever else the machine does
 }
 
 

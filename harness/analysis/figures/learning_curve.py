@@ -80,7 +80,7 @@ class LearningCurve:
         whole.set_ylabel(style.axis_label(BITS))
         whole.set_title("Whole training", loc="left")
         enlarged.set_title("Enlarged: from half-way", loc="left")
-        figure.supxlabel(self._x_label(data), fontsize=8)
+        figure.supxlabel(style.wrapped(self._x_label(data), figure, 8), fontsize=8)
         figure.legend(
             [Line2D([], [], **looks[variant].line()) for variant in shown],
             [looks[variant].label + _failures(data.table, variant) for variant in shown],
