@@ -6,7 +6,8 @@ tied to the token table: the layout of LLaMA (Touvron et al. 2023, section 2.2).
 
 Initialisation: fan-in scaled normal weights and a unit normal token table (PaLM, Chowdhery et al.
 2022, section 5), so that it holds at any width; the last matrix of every residual branch is divided
-by sqrt(2 layers) (GPT-2, Radford et al. 2019, section 2.3).
+by sqrt(2 layers), and the head has GPT-2's standard deviation of 0.02 (Radford et al. 2019, section
+2.3), so that predictions start near the uniform distribution.
 
 Shapes: B batch, L length, D width, H heads, d = D/H, V vocabulary.
 """
@@ -90,6 +91,7 @@ class Transformer(nn.Module):
         for module in self.modules():
             if isinstance(module, Attention | SwiGLU):
                 module.output.weight /= math.sqrt(2 * self.config.layers)
+        nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Long[B, L] -> logits Float[B, L, V]."""

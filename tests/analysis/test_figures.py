@@ -99,7 +99,8 @@ def test_without_step_times_the_recorded_clock_is_used_and_named(data):
 
 
 def test_a_variant_without_a_step_time_is_named_beside_the_wall_clock(data):
-    assert "for want of a step time: layers 4" in texts(build("learning_curve", x="seconds").draw(data))
+    shown = build("learning_curve", x="seconds").draw(data).get_supxlabel()
+    assert shown.endswith("for want of a step time: layers 4")
 
 
 def test_tokens_are_those_of_the_history(data):
@@ -107,11 +108,17 @@ def test_tokens_are_those_of_the_history(data):
     assert points["x"].max() == data.history["tokens"].max()
 
 
-def test_models_without_a_curve_are_labelled_lines(data):
-    shown = texts(build("learning_curve").draw(data))
+def test_models_without_a_curve_are_lines_on_the_clips_of_the_curves(data):
+    figure = build("learning_curve").draw(data)
+    last = data.history[(data.history["variant"] == "unigram") & (data.history["step"] == 1)]
+    assert f"unigram {last['nll_bits_validation'].mean():.2f}" in texts(figure)
+    assert "unigram" not in [label.get_text() for label in legend(figure)]
+
+
+def test_a_reference_without_any_history_has_the_tables_value(data):
+    history = data.history[data.history["variant"] != "unigram"]
     value = data.table.loc[data.table["variant"] == "unigram", "nll_bits_validation"].mean()
-    assert f"unigram {value:.2f}" in shown
-    assert "unigram" not in [label.get_text() for label in legend(build("learning_curve").draw(data))]
+    assert f"unigram {value:.2f}" in texts(build("learning_curve").draw(replace(data, history=history)))
 
 
 def legend(figure):

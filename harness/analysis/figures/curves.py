@@ -5,15 +5,34 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from harness.analysis.statistics import estimates
 from harness.contracts import FigureData
 
 BITS = "nll_bits_validation"
 
 
 def learning_curves(data: FigureData) -> pd.DataFrame:
-    """The finite points of validation, of the trials with two or more."""
+    """The finite points of validation, of the trials with two or more.
+
+    A model in closed form has one before and one after its only pass; that is no curve.
+    """
     history = data.history[np.isfinite(data.history[BITS].astype(float))]
-    return history[history.groupby("key")["step"].transform("nunique") > 1]
+    step = history.groupby("key")["step"]
+    return history[(step.transform("nunique") > 1) & (step.transform("max") > 1)]
+
+
+def floor(data: FigureData) -> dict[str, float]:
+    """reference -> its validation NLL: on the clips of the learning curves, where it left a history.
+
+    Curves may read a part of the validation split; the table's number is of the whole, or of more.
+    """
+    ok = data.table.loc[data.table["status"] == "ok", "key"]
+    fitted = data.history[(data.history["step"] > 0) & data.history["key"].isin(ok)]
+    last = fitted.sort_values(["step", "seed"]).drop_duplicates("key", keep="last")
+    names = references(data)
+    values = {variant: each.mean for variant, each in estimates(data.table, BITS, names).items()}
+    values |= {str(v): float(bits) for v, bits in last.groupby("variant")[BITS].mean().dropna().items()}
+    return {variant: values[variant] for variant in names if variant in values}
 
 
 def references(data: FigureData) -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis import style
-from harness.analysis.figures.curves import BITS, learning_curves, references
-from harness.analysis.statistics import by_seed, estimates
+from harness.analysis.figures.curves import BITS, floor, learning_curves
+from harness.analysis.statistics import by_seed
 from harness.contracts import FigureData, NotEnoughData
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ class LearningCurve:
             curves = curves[curves["x"] > 0]  # the axis is logarithmic
         if curves.empty:
             raise NotEnoughData("no variant with a learning curve has a step time")
-        final = estimates(data.table, BITS, references(data))
-        floor = pd.DataFrame({"variant": [*final], BITS: [each.mean for each in final.values()]})
-        points = pd.concat([curves, floor], ignore_index=True)
+        lines = pd.DataFrame(floor(data).items(), columns=["variant", BITS])
+        points = pd.concat([curves, lines], ignore_index=True)
         points["variant"] = pd.Categorical(points["variant"], categories=list(data.variants))
         points = points.sort_values(["variant", "seed", "step"], kind="stable", ignore_index=True)
         return points.astype({"variant": str})[["variant", "seed", "status", "step", "x", BITS]]
@@ -106,8 +105,8 @@ class LearningCurve:
         step_ms = _step_ms(data.table)
         if step_ms is None:
             return LABELS["recorded"]
-        trained = data.history.loc[data.history["step"] > 0, "variant"]
-        untimed = [v for v in data.variants if v in {*trained} and v not in step_ms]
+        trained = {*learning_curves(data)["variant"]}
+        untimed = [v for v in data.variants if v in trained and v not in step_ms]
         names = ", ".join(style.label(variant) for variant in untimed)
         return LABELS["exclusive"] + (f"\nnot shown, for want of a step time: {names}" if names else "")
 
@@ -158,8 +157,8 @@ def _set_limits(whole: Axes, enlarged: Axes, points: pd.DataFrame, *, logarithmi
     curves = points.dropna(subset=["x"])
     sound = curves[curves["status"] == "ok"] if (curves["status"] == "ok").any() else curves
     part = sound["x"] / sound.groupby("variant")["x"].transform("max")
-    floor = points.loc[points["x"].isna(), BITS]
-    settled = pd.concat([sound.loc[part >= SETTLED, BITS], floor])
+    lines = points.loc[points["x"].isna(), BITS]
+    settled = pd.concat([sound.loc[part >= SETTLED, BITS], lines])
     _fit(whole, settled)
     late = sound[part >= 0.5]
     _fit(enlarged, late[BITS])
@@ -180,9 +179,9 @@ def _fit(axes: Axes, values: pd.Series) -> None:
     axes.set_ylim(values.min() - room, values.max() + room)
 
 
-def _draw_references(axes: Axes, floor: pd.DataFrame) -> None:
+def _draw_references(axes: Axes, lines: pd.DataFrame) -> None:
     """A dashed line each, with its name above it."""
-    for variant, value in zip(floor["variant"], floor[BITS], strict=True):
+    for variant, value in zip(lines["variant"], lines[BITS], strict=True):
         axes.axhline(value, color=style.GREY, linestyle=(0, (3, 2)), linewidth=0.9, zorder=1)
         axes.annotate(
             f"{style.label(variant)} {value:.2f}",
