@@ -239,7 +239,10 @@ class NotEnoughData(Exception):
 
 
 class Figure(Protocol):
-    """Built as ``Figure(config)``; draws one matplotlib figure."""
+    """Built as ``Figure(config)``; draws one matplotlib figure.
+
+    Optional: ``numbers(data) -> DataFrame``, what the figure shows, written as CSV beside it.
+    """
 
     Config: ClassVar[type]
 

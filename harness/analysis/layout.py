@@ -120,7 +120,7 @@ def number(estimate: Estimate, digits: int, *, interval: bool = True, signed: bo
     scale, suffix = scale_of(mean)
     if suffix:
         digits = max(0, 2 - _exponent(mean / scale))
-    text = f"{mean / scale:+.{digits}f}" if signed else f"{mean / scale:.{digits}f}"
+    text = f"{mean / scale:+z.{digits}f}" if signed else f"{mean / scale:z.{digits}f}"
     half = f"{half_width / scale:.{digits}f}"
     if interval and not math.isnan(half_width) and float(half) > 0:
         text += f"{suffix} ± {half}"

@@ -11,10 +11,11 @@ from functools import cached_property
 from itertools import pairwise
 from math import cos, hypot, radians, sin
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 REACHES = (7, 12, 18, 25, 33, 42)
 """Distances from point to text that are tried."""
@@ -113,8 +114,9 @@ def name_points(
 
     The limits of the axes must be final.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    from matplotlib.patheffects import withStroke
+
+    figure = cast("Figure", axes.figure)
     figure.draw_without_rendering()  # the layout decides where things are
     scale = figure.dpi / 72
 
@@ -122,7 +124,9 @@ def name_points(
         x, y = axes.transData.transform(point)
         return float(x) / scale, float(y) / scale
 
+    halo = withStroke(linewidth=1.8, foreground="white")  # readable where it crosses a line
     style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 6.5}
+    style |= {"path_effects": [halo], "zorder": 5}
     texts = [
         axes.annotate(name, point, xytext=(0, 0), **style) for name, point in zip(names, points, strict=True)
     ]

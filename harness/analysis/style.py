@@ -1,4 +1,4 @@
-"""How figures look, in one place: sizes for a paper, one colour and marker a variant everywhere.
+"""How figures look, in one place: seaborn's paper theme at our sizes, one colour and marker a variant.
 
 Colours are those of Okabe and Ito (2008), told apart by the colour-blind; yellow is left out, which
 is too light for lines. Nothing rests on colour alone: every variant has a marker of its own, and
@@ -86,10 +86,12 @@ class Look:
 def paper() -> Iterator[None]:
     """Inside the block (or the decorated function) matplotlib draws and saves in this style."""
     import matplotlib
+    import seaborn
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change our bytes
-        with matplotlib.rc_context(_SETTINGS):
+        theme = {**seaborn.axes_style("ticks"), **seaborn.plotting_context("paper")}
+        with matplotlib.rc_context({**theme, **_SETTINGS}):
             yield
 
 

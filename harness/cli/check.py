@@ -29,13 +29,16 @@ def check(
     console = make_console()
     failures = 0
     for kind, name in _subjects(what):
-        console.print(f"{kind[:-1]} {name}", style="bold", markup=False, highlight=False)
+        heading = ""
         for verdict in (check_model if kind == "models" else check_mixer)(name):
+            if verdict.subject != heading:
+                heading = verdict.subject
+                console.print(heading, style="bold", markup=False, highlight=False)
             mark, style = ("ok  ", "green") if verdict.passed else ("FAIL", "red")
             console.print(f"  {mark} {verdict.law}", style=style, markup=False, highlight=False)
-            if not verdict.passed:
-                failures += 1
+            if verdict.message:
                 console.print(f"       {verdict.message}", markup=False, highlight=False)
+            failures += not verdict.passed
     if failures:
         raise typer.Exit(1)
 

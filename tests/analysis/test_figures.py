@@ -181,6 +181,15 @@ def test_a_cost_that_nobody_measured_is_too_little(data):
         build("pareto", x="fid").draw(data)
 
 
+def test_an_interval_that_reaches_below_zero_leaves_a_logarithmic_axis_in_place(data):
+    table = data.table.copy()
+    slow = (table["variant"] == "layers=1") & (table["seed"] == 0)
+    table.loc[slow, "train_step_ms"] = 400.0
+    axes = build("pareto").draw(replace(data, table=table)).axes[0]
+    left, right = axes.get_xlim()
+    assert axes.get_xscale() == "log" and 20 < left < right < 2000
+
+
 def test_names_of_points_do_not_overlap(data):
     from itertools import combinations
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 WIDE = 5
 """From this ratio of largest to smallest on, an axis of costs is logarithmic."""
+ROOM = 0.12
+"""Part of the axis that stays free on either side, for names."""
 
 
 class Pareto:
@@ -70,16 +72,14 @@ class Pareto:
                 zorder=3,
                 **look.point(),
             )
-        axes.margins(x=0.12, y=0.06)
-        costs = [x.mean for x, _ in both.values()]
-        if min(costs) > 0 and max(costs) > WIDE * min(costs):
-            style.log_axis(axes, "x")
+        axes.margins(y=0.06)
+        _set_costs(axes, [x for x, _ in both.values()])
         axes.set_xlabel(style.axis_label(self.config.x))
         axes.set_ylabel(style.axis_label(self.config.y))
         style.note(figure, self._note(data, both))
         front = self._draw_front(axes, both)
         points = [(x.mean, y.mean) for x, y in both.values()]
-        name_points(axes, points, [looks[variant].label for variant in both], [front, *_bars(both)])
+        name_points(axes, points, [looks[variant].label for variant in both], [front, *_bars(axes, both)])
         return figure
 
     def _estimates(self, data: FigureData) -> dict[str, tuple[Estimate, Estimate]]:
@@ -116,10 +116,8 @@ class Pareto:
         corners = [means[0]]
         for (_, before), (x, y) in pairwise(means):
             corners += [(x, before), (x, y)]
-        axes.autoscale_view()
-        cheap, dear = sorted(axes.get_xlim(), reverse=quantity(self.config.x).better == "higher")
-        axes.set_xlim(min(cheap, dear), max(cheap, dear))
-        corners.append((dear, corners[-1][1]))
+        dearest = min if quantity(self.config.x).better == "higher" else max
+        corners.append((dearest(axes.get_xlim()), corners[-1][1]))
         axes.plot(*zip(*corners, strict=True), color="#9a9a9a", linewidth=1.0, zorder=1)
         return corners
 
@@ -143,12 +141,31 @@ def _half_width(value: Estimate) -> float | None:
     return None if math.isnan(value.half_width) else value.half_width
 
 
-def _bars(both: Mapping[str, tuple[Estimate, Estimate]]) -> list[list[tuple[float, float]]]:
-    """The error bars as lines for labels to keep clear of."""
+def _set_costs(axes: Axes, costs: list[Estimate]) -> None:
+    """Room for all costs, their intervals and names; logarithmic where they are far apart.
+
+    A wide interval may reach down to zero and below, where no cost is and no logarithm.
+    """
+    means = [cost.mean for cost in costs]
+    ends = [*means, *(end for cost in costs for end in (cost.low, cost.high) if not math.isnan(end))]
+    if min(means) > 0 and max(means) > WIDE * min(means):
+        low, high = max(min(ends), min(means) / 2), max(ends)
+        room = (high / low) ** ROOM
+        axes.set_xlim(low / room, high * room)
+        style.log_axis(axes, "x")
+    else:
+        low, high = min(ends), max(ends)
+        room = ROOM * (high - low) or 1.0
+        axes.set_xlim(max(low - room, 0.0) if min(means) > 0 else low - room, high + room)
+
+
+def _bars(axes: Axes, both: Mapping[str, tuple[Estimate, Estimate]]) -> list[list[tuple[float, float]]]:
+    """The error bars, as far as they are seen, as lines for names to keep clear of."""
+    left, right = axes.get_xlim()
     bars = []
     for x, y in both.values():
         if not math.isnan(x.low):
-            bars.append([(x.low, y.mean), (x.high, y.mean)])
+            bars.append([(max(x.low, left), y.mean), (min(x.high, right), y.mean)])
         if not math.isnan(y.low):
             bars.append([(x.mean, y.low), (x.mean, y.high)])
     return bars
