@@ -151,10 +151,9 @@ def test_usage_errors_name_the_place_and_write_nothing(suite, refused, tmp_path)
 
 def test_a_data_set_that_cannot_be_had_is_refused_before_anything_runs(suite, refused, tmp_path):
     (tmp_path / "empty").mkdir()
-    for setting in ("data.path=empty", "data.path=nowhere"):
-        refused(
-            "run", suite, "--serial", "--set", "data.name=audio_folder", "--set", setting, words=["audio"]
-        )
+    for path, words in (("empty", "holds no sound files"), ("nowhere", "nowhere")):
+        settings = ("--set", "data.name=audio_folder", "--set", f"data.path={path}")
+        refused("run", suite, "--serial", *settings, words=[words])
 
 
 def test_check_gives_a_verdict_a_line_and_exits_1_for_a_broken_model(tmp_path):
