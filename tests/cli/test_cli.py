@@ -13,8 +13,8 @@ SUITE = f"""name: toy
 question: Does it <b>work</b>?
 plugins: [{PLUGIN}]
 base:
-  model: {{name: toy}}
-  data: {{name: toy_data}}
+  model: {{name: tiny}}
+  data: {{name: tiny_data}}
   train: {{steps: 2, batch_size: 2, warmup_steps: 0, validate_every: 1}}
 vary: {{model.width: [8]}}
 seeds: 1
@@ -163,7 +163,7 @@ def test_check_gives_a_verdict_a_line_and_exits_1_for_a_broken_model(tmp_path):
     leak.write_text(
         PLUGIN.read_text()
         .replace("(1, 0), value=self.start)[:, :-1]", "(0, 0))")
-        .replace('"toy', '"leaky_toy')
+        .replace('"tiny', '"leaky_tiny')
     )
     broken = harness("check", leak, cwd=tmp_path)
     assert broken.returncode == 1

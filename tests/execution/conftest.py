@@ -9,8 +9,8 @@ PLUGIN = Path(__file__).parent / "toy_plugin.py"
 SUITE = """name: toy
 plugins: [{plugin}]
 base:
-  model: {{name: toy}}
-  data: {{name: toy_data}}
+  model: {{name: tiny}}
+  data: {{name: tiny_data}}
   train: {{steps: 3, batch_size: 2, warmup_steps: 0, validate_every: 2}}
 {more}
 measure: [nll, alone]

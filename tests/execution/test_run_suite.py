@@ -98,7 +98,7 @@ def test_failed_trials_run_again_and_finished_ones_do_not(toy_suite, run):
 
 def test_after_kill_9_of_the_driver_the_same_command_completes_the_table(toy_suite, run, tmp_path):
     suite = toy_suite("base: {}\nvary: {model.width: [2, 3, 5, 6]}\nseeds: 2".partition("\n")[2])
-    text = suite.read_text().replace("{name: toy}", "{name: toy, pause: 0.1}")
+    text = suite.read_text().replace("{name: tiny}", "{name: tiny, pause: 0.05}")
     suite.write_text(text)
     undisturbed = run(suite, "undisturbed")
     command = [sys.executable, "-m", "harness", "run", str(suite), "--results", str(tmp_path / "killed")]

@@ -16,7 +16,7 @@ from harness.contracts import Column, Provenance, Split
 from harness.registry import register
 
 
-@register("models", "toy")
+@register("models", "tiny")
 class Toy(nn.Module):
     """Logits from the previous token alone; `wrong` makes a trial fail in a chosen way."""
 
@@ -65,7 +65,7 @@ class Toy(nn.Module):
         return 0
 
 
-@register("datasets", "toy_data")
+@register("datasets", "tiny_data")
 class ToyData:
     """Random tokens."""
 
