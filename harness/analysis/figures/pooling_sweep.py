@@ -107,6 +107,7 @@ def _draw_panel(
         axes.errorbar(
             own.mean, row, xerr=half_width, ecolor=look.colour, elinewidth=1.2, markersize=5.5, **look.point()
         )
+    axes.locator_params(axis="x", nbins=4)  # more would touch where numbers are long
     axes.grid(axis="y", visible=False)
     for row in range(len(poolings) - 1):
         axes.axhline(row + 0.5, color="#e4e4e4", linewidth=0.6, zorder=0)
