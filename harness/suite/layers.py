@@ -71,8 +71,7 @@ class Layers:
         merges = path[0] in {"base", "variants"} and isinstance(value, Mapping) and len(path) < 4
         if merges and value:
             for key, inner in value.items():
-                deeper = origin.document_path and (*origin.document_path, key)
-                self._replace((*path, key), inner, Origin(origin.layer, deeper, origin.option))
+                self._replace((*path, key), inner, origin.below(key))
             return
         parent: Any = self.suite
         for depth, part in enumerate(path[:-1]):
@@ -134,11 +133,9 @@ class Layers:
 
     def located(self, path: KeyPath, message: str) -> SuiteError:
         """An error about the suite itself, placed in the file or in an override."""
-        for end in range(len(path), 0, -1):
-            if path[:end] in self.moved:
-                origin = self.moved[path[:end]]
-                deeper = origin.document_path and (*origin.document_path, *path[end:])
-                return self._at(Origin(origin.layer, deeper, origin.option), message, path)
+        moved = self._moved_to(path)
+        if moved is not None:
+            return self._at(moved, message, path)
         return self.document.error(path, f"{dotted(path)}: {message}" if path else message)
 
     def _blame(self, name: str, settings: Settings, error: ConfigError) -> SuiteError:
@@ -161,9 +158,7 @@ class Layers:
     def _moved_to(self, path: KeyPath) -> Origin | None:
         for end in range(len(path), 0, -1):
             if path[:end] in self.moved:
-                origin = self.moved[path[:end]]
-                deeper = origin.document_path and (*origin.document_path, *path[end:])
-                return Origin(origin.layer, deeper, origin.option)
+                return self.moved[path[:end]].below(*path[end:])
         return None
 
     def _at(self, origin: Origin, message: str, path: KeyPath = ()) -> SuiteError:

@@ -29,6 +29,12 @@ class Origin:
     document_path: Path | None = None
     option: str | None = None
 
+    def below(self, *keys: str | int) -> Origin:
+        """The origin of a value inside the one that this origin said."""
+        if self.document_path is None:
+            return self
+        return Origin(self.layer, (*self.document_path, *keys), self.option)
+
 
 class Settings:
     """Nested settings of one trial, with the origin of every leaf."""
@@ -60,7 +66,7 @@ class Settings:
                 self.forget((section,))
                 self.values[section] = {}
             for key, value in content.items():
-                self.put((section, str(key)), value, _deeper(origin, section, str(key)))
+                self.put((section, str(key)), value, origin.below(section, str(key)))
 
     def put(self, path: Path, value: Any, origin: Origin) -> None:
         """Set one value; a mapping is merged into a mapping of the same name.
@@ -81,7 +87,7 @@ class Settings:
         present = parent.get(path[-1])
         if isinstance(value, Mapping) and isinstance(present, dict) and not _renames(value, present):
             for key, inner in value.items():
-                self.put((*path, str(key)), inner, _deeper(origin, str(key)))
+                self.put((*path, str(key)), inner, origin.below(str(key)))
             return
         self.forget(path)
         parent[path[-1]] = copy.deepcopy(value) if not isinstance(value, Mapping) else dict(value)
@@ -114,9 +120,3 @@ class Settings:
 
 def _renames(value: Mapping[str, Any], present: Mapping[str, Any]) -> bool:
     return "name" in value and value["name"] != present.get("name")
-
-
-def _deeper(origin: Origin, *keys: str) -> Origin:
-    if origin.document_path is None:
-        return origin
-    return Origin(origin.layer, (*origin.document_path, *keys), origin.option)
