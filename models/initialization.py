@@ -21,6 +21,13 @@ def scaled_normal_(tensor: Tensor, fan_in: int, scale: float) -> Tensor:
     return nn.init.normal_(tensor, std=math.sqrt(scale / fan_in))
 
 
+def output_normal_(tensor: Tensor, fan_in: int, scale: float | None) -> Tensor:
+    """In place, of a branch's last map: normal with variance scale / fan_in, or as any other (None)."""
+    if scale is None:
+        return lecun_normal_(tensor, fan_in)
+    return scaled_normal_(tensor, fan_in, scale)
+
+
 class Dense(nn.Linear):
     """A linear map with bias, `lecun_normal_` weights and zero biases."""
 

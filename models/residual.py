@@ -2,7 +2,8 @@
 
 Poolformer's ResBlock: u = Norm(x), x <- x + Dropout(W_o (Layer(u) * GELU(W_g u))); without the gate
 the branch is GELU(Layer(u)). W_o starts with variance scale / fan_in, so that the sum over all
-blocks of a level starts with about the variance of one.
+blocks of a level starts with about the variance of one; the first version of the original had the
+whole branch multiplied by a constant instead.
 
 Shapes: B batch, L length, D width, M width of the branch.
 """
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from harness.contracts import State
 from models.dropout import Dropout
-from models.initialization import Dense, scaled_normal_
+from models.initialization import Dense, output_normal_
 
 NormName = Literal["layer", "rms", "none"]
 EPSILON = 1e-6
@@ -57,7 +58,8 @@ class ResBlock(nn.Module):
         norm: NormName,
         gating: bool,
         dropout: float,
-        output_scale: float,
+        output_scale: float | None,
+        branch_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.norm = build_norm(norm, width)
@@ -65,18 +67,19 @@ class ResBlock(nn.Module):
         self.gate = Dense(width, branch) if gating else None
         self.output = Dense(branch, width)
         self.dropout = Dropout(dropout)
-        scaled_normal_(self.output.weight, fan_in=branch, scale=output_scale)
+        self.branch_scale = branch_scale
+        output_normal_(self.output.weight, fan_in=branch, scale=output_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.norm(x)
-        return x + self._branch(u, self.layer(u))
+        return self._add_branch(x, u, self.layer(u))
 
-    def _branch(self, u: Tensor, y: Tensor) -> Tensor:
+    def _add_branch(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
         if self.gate is None:
             y = F.gelu(y, approximate="tanh")
         else:
             y = y * F.gelu(self.gate(u), approximate="tanh")
-        return self.dropout(self.output(y))
+        return x.add(self.dropout(self.output(y)), alpha=self.branch_scale)
 
     def initial_state(self, batch_size: int) -> State:
         return self.layer.initial_state(batch_size)
@@ -85,7 +88,7 @@ class ResBlock(nn.Module):
         """Float[B, D] -> Float[B, D]."""
         u = self.norm(x)
         y, state = self.layer.step(u, state)
-        return x + self._branch(u, y), state
+        return self._add_branch(x, u, y), state
 
     def state_size(self, batch_size: int, length: int) -> int:
         return self.layer.state_size(batch_size, length)

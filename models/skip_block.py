@@ -1,8 +1,9 @@
 """SkipBlocks: blocks, a shorter sequence in the middle with a skip around it, blocks.
 
-    x <- down blocks (x)
-    x <- x + UpPool(inner(DownPool(x)))
-    x <- up blocks (x)
+    y <- down blocks (x)
+    y <- y + UpPool(inner(DownPool(y)))       the short skip, Poolformer's
+    y <- up blocks (y)
+    y <- x + y                                the long skip, of its first versions
 
 where inner is the next SkipBlock or, at the bottom, a TemporalStack of blocks alone.
 
@@ -12,7 +13,7 @@ Shapes: B batch, L length, D width, P pooling factor.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from harness.contracts import State
 from models.pooling import DownPool, UpPool
 from models.residual import ResBlock
+
+SkipName = Literal["short", "long", "both", "none"]
 
 
 class TemporalStack(nn.ModuleList):
@@ -59,6 +62,7 @@ class SkipBlock(nn.Module):
         inner: SkipBlock | TemporalStack,
         up_pool: UpPool,
         up: Iterable[ResBlock],
+        skip: SkipName = "short",
     ) -> None:
         super().__init__()
         self.down = TemporalStack(down)
@@ -66,44 +70,63 @@ class SkipBlock(nn.Module):
         self.inner = inner
         self.up_pool = up_pool
         self.up = TemporalStack(up)
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.down(x)
-        x = x + self.up_pool(self.inner(self.down_pool(x)))
-        return self.up(x)
+        y = self.down(x)
+        y = self._around_pooling(y, self.up_pool(self.inner(self.down_pool(y))))
+        return self._around_all(x, self.up(y))
+
+    def _around_pooling(self, y: Tensor, pooled: Tensor) -> Tensor:
+        return y + pooled if self.skip in ("short", "both") else pooled
+
+    def _around_all(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y if self.skip in ("long", "both") else y
 
     def initial_state(self, batch_size: int) -> State:
         """The blocks' states, the inputs waiting to be pooled, and the outputs waiting for their step.
 
         Inputs and outputs together are always P - 1 vectors, at first all of them outputs: zeros.
         """
-        zeros = self.up_pool.bias.new_zeros(self.up_pool.factor - 1, batch_size, self.up_pool.width)
         return {
             "down": self.down.initial_state(batch_size),
             "inputs": (),
+            "pool": self.down_pool.initial_state(batch_size),
             "inner": self.inner.initial_state(batch_size),
-            "outputs": tuple(zero.clone() for zero in zeros),
+            "outputs": _apart(self.up_pool.initial_state(batch_size)),
             "up": self.up.initial_state(batch_size),
         }
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Float[B, D] -> Float[B, D]; the inner level runs at every P-th call only."""
-        x, down = self.down.step(x, state["down"])
-        inputs, inner, outputs = (*state["inputs"], x), state["inner"], state["outputs"]
+        y, down = self.down.step(x, state["down"])
+        inputs, pool, inner, outputs = (*state["inputs"], y), state["pool"], state["inner"], state["outputs"]
         if len(inputs) == self.down_pool.factor:
-            pooled = self.down_pool(torch.stack(inputs, dim=1))[:, 0]
-            z, inner = self.inner.step(pooled, inner)
-            steps = self.up_pool.unpool(z.unsqueeze(1)).unbind(1)
-            # Views would keep the memory of all P until the last of them has had its turn.
-            inputs, outputs = (), (steps[0], *(step.clone() for step in steps[1:]))
-        x, up = self.up.step(x + outputs[0], state["up"])
-        return x, {"down": down, "inputs": inputs, "inner": inner, "outputs": outputs[1:], "up": up}
+            pooled, pool = self.down_pool.resume(torch.stack(inputs, dim=1), pool)
+            z, inner = self.inner.step(pooled[:, 0], inner)
+            inputs, outputs = (), _apart(self.up_pool.unpool(z.unsqueeze(1)))
+        y, up = self.up.step(self._around_pooling(y, outputs[0]), state["up"])
+        state = {
+            "down": down,
+            "inputs": inputs,
+            "pool": pool,
+            "inner": inner,
+            "outputs": outputs[1:],
+            "up": up,
+        }
+        return self._around_all(x, y), state
 
     def state_size(self, batch_size: int, length: int) -> int:
         waiting = batch_size * (self.up_pool.factor - 1) * self.up_pool.width
         return (
             self.down.state_size(batch_size, length)
+            + self.down_pool.state_size(batch_size)
             + self.inner.state_size(batch_size, length // self.down_pool.factor)
             + self.up.state_size(batch_size, length)
-            + waiting * self.up_pool.bias.element_size()
+            + waiting * self.up_pool.nothing.element_size()
         )
+
+
+def _apart(x: Tensor) -> tuple[Tensor, ...]:
+    """The steps of Float[B, L, D]. Views would keep the memory of all until the last had its turn."""
+    return tuple(step.clone() for step in x.unbind(1))

@@ -26,7 +26,7 @@ from models.mixers.lru import LRU
 from models.mixers.recurrence import RingDecay
 from models.mixers.rg_lru import RGLRU, BlockDiagonalGates
 from models.poolformer import Poolformer
-from models.pooling import DownPool, UpPool
+from models.pooling import LinearDownPool, LinearUpPool
 from models.residual import MLP, ResBlock
 from models.skip_block import SkipBlock, TemporalStack
 
@@ -133,7 +133,7 @@ def _(module: Convolution) -> Iterator[Array]:
 
 
 @arrays_of.register
-def _(module: DownPool) -> Iterator[Array]:
+def _(module: LinearDownPool) -> Iterator[Array]:
     if module.groups == 1:
         yield "Dense_0/kernel", "weight", lambda weight: weight.flatten(0, 2)
         yield "Dense_0/bias", "bias", _same
@@ -143,7 +143,7 @@ def _(module: DownPool) -> Iterator[Array]:
 
 
 @arrays_of.register
-def _(module: UpPool) -> Iterator[Array]:
+def _(module: LinearUpPool) -> Iterator[Array]:
     if module.groups == 1:
         yield "Dense_0/kernel", "weight", lambda weight: weight[:, 0].transpose(0, 1).flatten(1)
         yield "Dense_0/bias", "bias", lambda bias: bias.flatten()
@@ -168,6 +168,8 @@ def _inside(prefix: str, ours: str, layer: nn.Module) -> Iterator[Array]:
 
 @arrays_of.register
 def _(module: ResBlock) -> Iterator[Array]:
+    if module.branch_scale != 1:
+        raise HarnessError("the original Poolformer code has no constant scale of branches")
     if not isinstance(module.norm, nn.Identity):
         yield from _below(f"{type(module.norm).__name__}_0", "norm", module.norm)
     yield from _inside("layer", "layer", module.layer)
@@ -188,6 +190,8 @@ def _blocks(theirs: str, ours: str, stack: TemporalStack) -> Iterator[Array]:
 
 @arrays_of.register
 def _(module: SkipBlock) -> Iterator[Array]:
+    if module.skip != "short":
+        raise HarnessError(f"the original Poolformer code has no {module.skip!r} skip")
     yield from _blocks("down_blocks", "down.", module.down)
     yield from _below("down_pool", "down_pool", module.down_pool)
     yield from _below("inner_layer", "inner", module.inner)

@@ -41,7 +41,7 @@ def config_from_original(hyper_parameters: Mapping[str, Any]) -> PoolformerConfi
         "temporal_convolution": convolution if left.pop("use_temporal_cnn") else None,
         "expand": left.pop("ff_expand"),
         "widening": growth,
-        "down_blocks": left.pop("unet"),
+        "down_layers": None if left.pop("unet") else 0,
         "gating": left.pop("use_gating"),
         "norm": left.pop("norm"),
         "embedding": embedding,

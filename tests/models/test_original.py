@@ -114,7 +114,18 @@ def test_a_failed_load_changes_nothing() -> None:
     assert all(np.array_equal(array, before[name]) for name, array in arrays_of(model).items())
 
 
-def test_a_model_with_a_part_that_the_authors_do_not_have_is_refused() -> None:
-    config = PoolformerConfig(width=8, layers=1, pooling=(), mixer={"name": "attention", "heads": 2})
-    with pytest.raises(HarnessError, match="has no Attention"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": (), "mixer": {"name": "attention", "heads": 2}}, "has no Attention"),
+        ({"pooling": (2,), "pooling_kind": "average"}, "has no AverageDownPool"),
+        ({"pooling": (2,), "skip": "both"}, "has no 'both' skip"),
+        ({"pooling": (), "initialization": "constant"}, "has no constant scale of branches"),
+    ],
+)
+def test_a_model_with_a_part_that_the_authors_do_not_have_is_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    config = PoolformerConfig(width=8, layers=1, **options)
+    with pytest.raises(HarnessError, match=message):
         load_original(Poolformer(config), {})

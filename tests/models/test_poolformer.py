@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -28,20 +29,28 @@ mixers = st.sampled_from(
 def models(draw: st.DrawFn) -> Poolformer:
     """A small Poolformer with random levels and options, in float64."""
     pooling = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
-    levels = len(pooling) + 1
-    layers = tuple(draw(st.integers(0 if level < levels - 1 else 1, 2)) for level in range(levels))
+    layers = (*(draw(st.integers(0, 2)) for _ in pooling), draw(st.integers(1, 2)))
+    counts = st.tuples(*(st.integers(0, 2) for _ in pooling))
+    down = draw(st.none() | st.integers(0, 2) | counts)
+    each_down = layers[:-1] if down is None else (down,) * len(pooling) if isinstance(down, int) else down
+    listed = [max(counts) for counts in zip(layers, (*each_down, 0), strict=True)]
+    kind = draw(st.sampled_from(["linear", "convolution", "average", "subsample"]))
+    learned = kind in ("linear", "convolution")
     config = PoolformerConfig(
         width=4,
         pooling=pooling,
         layers=layers,
-        mixer=tuple(tuple(draw(mixers) for _ in range(count)) for count in layers),
+        down_layers=down,
+        mixer=tuple(tuple(draw(mixers) for _ in range(count)) for count in listed),
         temporal_convolution=draw(st.sampled_from([None, "convolution"])),
-        widening=draw(st.integers(1, 2)),
-        down_blocks=draw(st.booleans()),
+        widening=draw(st.integers(1, 2)) if learned else 1,
+        pooling_kind=kind,
+        pool_groups=draw(st.sampled_from([None, 1, 2])) if learned else None,
+        skip=draw(st.sampled_from(["short", "long", "both", "none"])),
         gating=draw(st.booleans()),
         norm=draw(st.sampled_from(["layer", "rms", "none"])),
         embedding=draw(st.sampled_from(["sinusoidal", "table", "mlp"])),
-        pool_groups=draw(st.sampled_from([None, 1, 2])),
+        initialization=draw(st.sampled_from(["scaled", "plain", "constant"])),
         dropout=0.0,
     )
     torch.manual_seed(draw(st.integers(0, 99)))
@@ -182,17 +191,89 @@ def test_a_level_may_list_the_mixer_of_each_layer_and_the_up_side_reverses_it() 
         },
     ).config
     body = Poolformer(config).body
-    kinds = [[type(b.layer).__name__ for b in side][::2] for side in (body.down, body.up, body.inner)]
-    assert kinds == [["Convolution", "RGLRU"], ["RGLRU", "Convolution"], ["LRU"]]
+    assert kinds(body.down) == ["Convolution", "RGLRU"]
+    assert kinds(body.up) == ["RGLRU", "Convolution"]
+    assert kinds(body.inner) == ["LRU"]
+
+
+def kinds(side: TemporalStack) -> list[str]:
+    return [type(block.layer).__name__ for block in side][::2]
+
+
+def test_down_up_and_bottom_have_as_many_layers_as_each_is_given() -> None:
+    def counts(**options: Any) -> list[list[int]]:
+        level: Any = Poolformer(PoolformerConfig(width=8, **options)).body
+        found = []
+        while isinstance(level, SkipBlock):
+            found.append([len(level.down) // 2, len(level.up) // 2])
+            level = level.inner
+        return [*found, [len(level) // 2]]
+
+    assert counts(pooling=(2, 2), layers=1) == [[1, 1], [1, 1], [1]]
+    assert counts(pooling=(2, 2), layers=(2, 1, 3)) == [[2, 2], [1, 1], [3]]
+    assert counts(pooling=(2, 2), layers=2, down_layers=0) == [[0, 2], [0, 2], [2]]
+    assert counts(pooling=(2, 2), layers=(0, 1, 4), down_layers=(2, 3)) == [[2, 0], [3, 1], [4]]
+    assert counts(pooling=(), layers=2, down_layers=()) == [[2]]
+
+
+def test_the_side_with_fewer_layers_has_the_first_of_the_listed_mixers() -> None:
+    listed = (("convolution", "rg_lru", "lru"), "lru")
+    config = PoolformerConfig(width=8, pooling=(2,), layers=(2, 1), down_layers=3, mixer=listed)
+    body = Poolformer(config).body
+    assert kinds(body.down) == ["Convolution", "RGLRU", "LRU"]
+    assert kinds(body.up) == ["RGLRU", "Convolution"]
+
+
+@pytest.mark.parametrize("skip", ["short", "long", "both", "none"])
+def test_a_skip_goes_around_the_pooling_or_around_the_whole_level(skip: Any) -> None:
+    body = Poolformer(PoolformerConfig(width=8, pooling=(2,), layers=1, dropout=0.0, skip=skip)).body
+    x = torch.randn(2, 6, 8)
+    down = body.down(x)
+    pooled = body.up_pool(body.inner(body.down_pool(down)))
+    expected = {
+        "short": body.up(down + pooled),
+        "long": x + body.up(pooled),
+        "both": x + body.up(down + pooled),
+        "none": body.up(pooled),
+    }
+    torch.testing.assert_close(body(x), expected[skip])
+
+
+def variances(**options: Any) -> list[float]:
+    """Of the last maps of a block above and of one at the bottom, and of the up-pooling, times fan-in."""
+    torch.manual_seed(0)
+    config = PoolformerConfig(width=128, pooling=(2,), layers=3, pool_groups=2, **options)
+    body = Poolformer(config).body
+    maps = (body.up[1].output.weight, 256), (body.inner[1].output.weight, 256), (body.up_pool.weight, 128)
+    return [weight.var().item() * fan_in for weight, fan_in in maps]
 
 
 def test_the_initial_output_variance_counts_the_branches_of_a_level() -> None:
+    assert variances() == pytest.approx([1 / 13, 1 / 6, 1 / 13], rel=0.03)
+    assert variances(down_layers=0) == pytest.approx([1 / 7, 1 / 6, 1 / 7], rel=0.03)
+    assert variances(down_layers=1) == pytest.approx([1 / 9, 1 / 6, 1 / 9], rel=0.03)
+
+
+@pytest.mark.parametrize("initialization", ["plain", "constant"])
+def test_otherwise_the_initial_output_variance_is_that_of_any_map(initialization: Any) -> None:
+    assert variances(initialization=initialization) == pytest.approx([1, 1, 1], rel=0.03)
+
+
+def test_a_constant_scales_every_residual_branch() -> None:
     torch.manual_seed(0)
-    model = Poolformer(PoolformerConfig(width=128, pooling=(2,), layers=3))
-    for block, scale in ((model.body.up[1], 1 / 13), (model.body.inner[1], 1 / 6)):
-        assert block.output.weight.var().item() == pytest.approx(scale / 256, rel=0.03)
-    one_sided = Poolformer(PoolformerConfig(width=128, pooling=(2,), layers=3, down_blocks=False))
-    assert one_sided.body.up[1].output.weight.var().item() == pytest.approx(1 / 7 / 256, rel=0.03)
+    plain, constant = (
+        Poolformer(PoolformerConfig(width=8, pooling=(2,), layers=1, dropout=0.0, initialization=name))
+        for name in ("plain", "constant")
+    )
+    constant.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 4, 8)
+    blocks = zip(
+        (*plain.body.down, *plain.body.inner, *plain.body.up),
+        (*constant.body.down, *constant.body.inner, *constant.body.up),
+        strict=True,
+    )
+    for one, other in blocks:
+        torch.testing.assert_close(other(x) - x, (one(x) - x) / 8)
 
 
 @pytest.mark.parametrize("options", Poolformer.examples)
@@ -210,11 +291,22 @@ def test_the_examples_survive_the_way_through_their_plain_form(options: dict[str
         ({"layers": [1, 2]}, "layers"),
         ({"layers": 0}, "layers"),
         ({"layers": [1, 1, 1, 1, 0]}, "layers"),
+        ({"layers": [1, 1, -1, 1, 1]}, "layers"),
+        ({"down_layers": -1}, "down_layers"),
+        ({"down_layers": [1, 1, 1, 1, 1]}, "down_layers"),
         ({"mixer": ["rg_lru", "lru"]}, "mixer"),
         ({"mixer": [["rg_lru"]] * 5}, "mixer"),
+        ({"mixer": [["rg_lru"], *["lru"] * 4], "layers": 1, "down_layers": 2}, "mixer"),
         ({"width": 7}, "width"),
         ({"widening": [2]}, "widening"),
         ({"pool_groups": 3}, "pool_groups"),
+        ({"pool_groups": 0}, "pool_groups"),
+        ({"pooling_kind": "average", "pool_groups": 1}, "pool_groups"),
+        ({"pooling_kind": "subsample", "widening": 2}, "widening"),
+        ({"pooling_kind": "average", "widening": [1, 1, 1, 2]}, "widening"),
+        ({"pooling_kind": "maximum"}, "pooling_kind"),
+        ({"skip": "wide"}, "skip"),
+        ({"initialization": "zero"}, "initialization"),
         ({"dropout": 1.0}, "dropout"),
         ({"expand": 0}, "expand"),
     ],
@@ -223,6 +315,25 @@ def test_a_value_that_cannot_work_is_refused_by_name(options: dict[str, Any], fi
     with pytest.raises(ConfigError) as caught:
         resolve("models", {"name": "poolformer", **options})
     assert caught.value.path == (field,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": [1, 2]}, "one for each of 5 levels (4 pooling factors and the bottom), got 2"),
+        ({"down_layers": [1, 2]}, "needs one number, or one for each of the 4 factors, got 2"),
+        (
+            {"mixer": [["lru"], *["lru"] * 4], "down_layers": 2},
+            "level 0 has 2 layers down and 4 up, but 1 mixers are listed for it",
+        ),
+        ({"mixer": [["lru"], *["lru"] * 4]}, "level 0 has 4 layers, but 1 mixers are listed for it"),
+        ({"pooling_kind": "average", "pool_groups": 4}, "average pooling has no maps to divide into blocks"),
+        ({"pooling_kind": "average", "widening": 2}, "average pooling keeps the width: must be 1, got 2"),
+    ],
+)
+def test_a_refusal_says_what_does_not_go_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve("models", {"name": "poolformer", **options})
 
 
 def test_an_option_of_a_mixer_that_does_not_fit_its_width_is_refused_by_name() -> None:

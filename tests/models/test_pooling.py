@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.pooling import DownPool, UpPool
+from models.pooling import (
+    AverageDownPool,
+    ConvolutionDownPool,
+    DownPool,
+    LinearDownPool,
+    LinearUpPool,
+    PoolingKind,
+    RepeatUpPool,
+    SubsampleDownPool,
+    UpPool,
+    build_down_pool,
+    build_up_pool,
+)
 
 few = settings(max_examples=20, deadline=None)
 factors = st.integers(1, 6)
 groupings = st.sampled_from([1, 2, 3, 6])  # of width 6: dense, block-diagonal, depthwise
+kinds = st.sampled_from(["linear", "convolution", "average", "subsample"])
 WIDTH = 6
 
 
-def down(factor: int, groups: int, growth: int = 1) -> DownPool:
-    return _random(DownPool(WIDTH, WIDTH * growth, factor=factor, groups=groups).double())
+def down(factor: int, groups: int, growth: int = 1) -> LinearDownPool:
+    return _random(LinearDownPool(WIDTH, WIDTH * growth, factor=factor, groups=groups).double())
 
 
-def up(factor: int, groups: int, growth: int = 1) -> UpPool:
-    return _random(UpPool(WIDTH, WIDTH * growth, factor=factor, groups=groups, output_scale=1.0).double())
+def up(factor: int, groups: int, growth: int = 1) -> LinearUpPool:
+    pool = LinearUpPool(WIDTH, WIDTH * growth, factor=factor, groups=groups, output_scale=1.0)
+    return _random(pool.double())
 
 
 def _random(pool):
     torch.nn.init.normal_(pool.bias)
     return pool
+
+
+def pools(kind: PoolingKind, factor: int, groups: int) -> tuple[DownPool, UpPool]:
+    sizes = {"factor": factor, "groups": groups}
+    there = build_down_pool(kind, WIDTH, WIDTH, **sizes)
+    return there.double(), build_up_pool(kind, WIDTH, WIDTH, **sizes, output_scale=1.0).double()
 
 
 def full_matrices(weight: Tensor) -> Tensor:
@@ -60,17 +81,65 @@ def test_up_pooling_maps_each_step_to_its_window_and_delays_it(
     torch.testing.assert_close(found[:, factor - 1 :], expected)
 
 
-@given(factor=factors, groups=groupings, steps=st.integers(2, 4), data=st.data())
+@given(factor=factors, groups=groupings, growth=st.integers(1, 2), steps=st.integers(1, 4))
+@few
+def test_the_convolution_sees_each_window_and_the_one_before_it(
+    factor: int, groups: int, growth: int, steps: int
+) -> None:
+    pool = _random(ConvolutionDownPool(WIDTH, WIDTH * growth, factor=factor, groups=groups).double())
+    x = torch.randn(2, steps * factor, WIDTH, dtype=torch.float64)
+    kernel = torch.cat([full_matrices(weight) for weight in pool.weight])  # [2P, in, out]
+    padded = F.pad(x, (0, 0, factor, 0)).transpose(1, 2)
+    expected = F.conv1d(padded, kernel.permute(2, 1, 0), pool.bias, stride=factor).transpose(1, 2)
+    torch.testing.assert_close(pool(x), expected)
+
+
+@given(factor=factors, steps=st.integers(1, 4))
+@few
+def test_without_parameters_a_window_is_averaged_or_its_last_step_is_kept(factor: int, steps: int) -> None:
+    x = torch.randn(2, steps * factor, WIDTH, dtype=torch.float64)
+    average, last = AverageDownPool(factor)(x), SubsampleDownPool(factor)(x)
+    for k in range(steps):
+        window = x[:, k * factor : (k + 1) * factor]
+        torch.testing.assert_close(average[:, k], window.mean(1))
+        assert torch.equal(last[:, k], window[:, -1])
+    assert not [*AverageDownPool(factor).parameters(), *RepeatUpPool(WIDTH, factor).parameters()]
+
+
+@given(factor=factors, steps=st.integers(1, 4))
+@few
+def test_repeating_is_delayed_like_every_way_up(factor: int, steps: int) -> None:
+    z = torch.randn(2, steps, WIDTH)
+    found = RepeatUpPool(WIDTH, factor)(z)
+    assert not found[:, : factor - 1].any()
+    for t in range(factor - 1, steps * factor):
+        assert torch.equal(found[:, t], z[:, (t - factor + 1) // factor])
+
+
+@given(kind=kinds, factor=factors, groups=groupings, steps=st.integers(2, 4), data=st.data())
 @few
 def test_down_then_up_pooling_is_causal_to_the_last_bit(
-    factor: int, groups: int, steps: int, data: st.DataObject
+    kind: PoolingKind, factor: int, groups: int, steps: int, data: st.DataObject
 ) -> None:
-    there, back = down(factor, groups), up(factor, groups)
+    there, back = pools(kind, factor, groups)
     x = torch.randn(2, steps * factor, WIDTH, dtype=torch.float64)
     t = data.draw(st.integers(0, x.shape[1] - 1))
     before = back(there(x))[:, :t]
     x[:, t:] = torch.randn_like(x[:, t:])
     assert torch.equal(back(there(x))[:, :t], before)
+
+
+@given(kind=kinds, factor=factors, groups=groupings, steps=st.integers(2, 5), data=st.data())
+@few
+def test_down_pooling_may_be_cut_and_continued(
+    kind: PoolingKind, factor: int, groups: int, steps: int, data: st.DataObject
+) -> None:
+    pool, _ = pools(kind, factor, groups)
+    x = torch.randn(2, steps * factor, WIDTH, dtype=torch.float64)
+    cut = data.draw(st.integers(1, steps - 1)) * factor
+    first, state = pool.resume(x[:, :cut], pool.initial_state(2))
+    second, _ = pool.resume(x[:, cut:], state)
+    torch.testing.assert_close(torch.cat((first, second), dim=1), pool(x))
 
 
 @given(factor=factors, groups=groupings, steps=st.integers(2, 5), data=st.data())

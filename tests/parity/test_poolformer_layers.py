@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.configuration import build
 from models.embedding import SinusoidalEmbedding
 from models.original import load_original, to_original
-from models.pooling import DownPool, UpPool
+from models.pooling import LinearDownPool, LinearUpPool
 
 Results = dict[str, np.ndarray]
 
@@ -45,10 +45,10 @@ def _pooling(case: Case, settings: dict) -> nn.Module:
     x, y = case.arrays["x"], case.arrays["output"]
     if y.shape[1] < x.shape[1]:
         width = x.shape[-1]
-        return DownPool(width, width * growth, factor=factor, groups=width if depthwise else 1)
+        return LinearDownPool(width, width * growth, factor=factor, groups=width if depthwise else 1)
     width = y.shape[-1]
     groups = width if depthwise else 1
-    return UpPool(width, width * growth, factor=factor, groups=groups, output_scale=1.0)
+    return LinearUpPool(width, width * growth, factor=factor, groups=groups, output_scale=1.0)
 
 
 def results(case: Case, layer: nn.Module, dtype: torch.dtype) -> Results:
@@ -61,9 +61,9 @@ def results(case: Case, layer: nn.Module, dtype: torch.dtype) -> Results:
         if name in case.arrays
     }
     found: dict[str, Tensor] = {}
-    if isinstance(layer, DownPool):
+    if isinstance(layer, LinearDownPool):
         found["output"] = layer(inputs["x"])
-    elif isinstance(layer, UpPool):
+    elif isinstance(layer, LinearUpPool):
         found["output"], found["new_state"] = layer.resume(inputs["x"], inputs["state"])
     else:
         state = _our_state(inputs["h_prev"], layer.complex)
