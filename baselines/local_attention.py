@@ -1,0 +1,165 @@
+"""Griffin's local attention: causal, over a window, several queries to one key and one value.
+
+    y_t = W_out [softmax_s(q_t^h . k_s / sqrt(d)) v_s]_h,   t - W <= s <= t
+
+Half of each head turns with the position, the other half does not. The window counts the steps
+before the current one, as in the recurrentgemma code, whose parameter names these are.
+
+Sources: De et al. 2024 (Griffin, arXiv 2402.19427), section 2.3; multi-query attention, Shazeer
+2019; rotary positions, Su et al. 2021; sliding windows, Beltagy et al. 2020.
+
+Shapes: B batch, L length, S keys, D width, H heads, d = D/H, W window, R = W + 1 steps in sight.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.contracts import report_flops
+from models.mixers.recurrent_block import fan_in_normal_
+
+CACHE_BLOCK = 256
+"""The cache grows by so many steps, up to all in sight."""
+ROTARY_BASE = 10_000.0
+
+
+class Cache(NamedTuple):
+    """Keys (turned) and values of the last R steps; step t stands in slot t % R."""
+
+    slots: Tensor
+    """Float[B, 2, min(R, steps rounded up to whole blocks), d]."""
+    steps: int
+    """Steps made so far."""
+
+
+class LocalAttention(nn.Module):
+    """Multi-query attention in a sliding window, with rotary positions on half of each head."""
+
+    def __init__(self, *, width: int, heads: int, window: int, output_scale: float = 1.0) -> None:
+        """output_scale: initial variance of the output projection, over that of a unit gain."""
+        super().__init__()
+        self.heads, self.window, self.in_sight = heads, window, window + 1
+        self.head_width = width // heads
+        self.proj_q = nn.Linear(width, width, bias=False)
+        self.proj_k = nn.Linear(width, self.head_width, bias=False)
+        self.proj_v = nn.Linear(width, self.head_width, bias=False)
+        self.proj_final = nn.Linear(width, width)
+        for projection in (self.proj_q, self.proj_k, self.proj_v):
+            fan_in_normal_(projection.weight, width)
+        fan_in_normal_(self.proj_final.weight, width, output_scale)
+        nn.init.zeros_(self.proj_final.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resume(x, None)[0]
+
+    def resume(self, x: Tensor, state: Cache | None) -> tuple[Tensor, Cache]:
+        """Float[B, L, D] from a state (None: the start) -> Float[B, L, D] and the last state."""
+        slots, steps = self.initial_state(len(x)) if state is None else state
+        query, key_value = self._project(x, steps)
+        past = slots[:, :, :steps]
+        if steps > self.in_sight:  # the oldest first
+            past = past.roll(-(steps % self.in_sight), dims=2)
+        key_value = torch.cat((past[:, :, -self.window :], key_value), dim=2)
+        y = self._output(_attend_within(self.window, query, *key_value.unbind(1)))
+
+        steps += x.shape[1]
+        slots = key_value[:, :, -self.in_sight :]
+        if steps > self.in_sight:
+            slots = slots.roll(steps % self.in_sight, dims=2)
+        return y, Cache(F.pad(slots, (0, 0, 0, self._capacity(steps) - slots.shape[2])), steps)
+
+    def initial_state(self, batch_size: int) -> Cache:
+        return Cache(self.proj_k.weight.new_empty(batch_size, 2, 0, self.head_width), 0)
+
+    def step(self, x: Tensor, state: Cache) -> tuple[Tensor, Cache]:
+        """Float[B, D] -> Float[B, D].
+
+        Writes into the cache of the state it is given: a state is good for one continuation.
+        """
+        slots, steps = state
+        query, key_value = self._project(x.unsqueeze(1), steps)
+        steps += 1
+        slots = F.pad(slots, (0, 0, 0, self._capacity(steps) - slots.shape[2]))
+        slots[:, :, (steps - 1) % self.in_sight] = key_value[:, :, 0]
+        key, value = slots[:, :, :steps].unbind(1)
+        return self._output(_attend(query, key, value)).squeeze(1), Cache(slots, steps)
+
+    def state_size(self, batch_size: int, length: int) -> int:
+        """Bytes of the cache after `length` steps, unfilled slots of its last block included."""
+        values = 2 * batch_size * self._capacity(length) * self.head_width
+        return values * self.proj_k.weight.element_size()
+
+    def _capacity(self, steps: int) -> int:
+        return min(CACHE_BLOCK * math.ceil(steps / CACHE_BLOCK), self.in_sight)
+
+    def _project(self, x: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """Float[B, L, D] -> queries Float[B, H, L, d], and keys with values Float[B, 2, L, d]."""
+        query = self.proj_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key, value = self.proj_k(x), self.proj_v(x)
+        return rotate_half(query, first), torch.stack((rotate_half(key, first), value), dim=1)
+
+    def _output(self, y: Tensor) -> Tensor:
+        """Float[B, H, L, d] -> Float[B, L, D]."""
+        return self.proj_final(y.transpose(1, 2).flatten(2))
+
+
+def rotate_half(x: Tensor, first: int = 0) -> Tensor:
+    """Turns the pairs (e, e + d/4) of the first d/2 channels of Float[..., L, d] by their angles."""
+    quarter = x.shape[-1] // 4
+    # in float64: at step 10000 a float32 angle is wrong by a thousandth
+    exponent = torch.arange(quarter, dtype=torch.float64, device=x.device) / quarter
+    position = torch.arange(first, first + x.shape[-2], dtype=torch.float64, device=x.device)
+    angle = position[:, None] * ROTARY_BASE**-exponent
+    cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    low, high, rest = x.split((quarter, quarter, 2 * quarter), dim=-1)
+    return torch.cat((low * cosine - high * sine, high * cosine + low * sine, rest), dim=-1)
+
+
+def _attend_within(window: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Queries Float[B, H, L, d] to the last S >= L keys and values Float[B, S, d] -> Float[B, H, L, d].
+
+    The first queries, with fewer than W keys before them, see all of those. The others, in blocks of at
+    most W, see the block's keys and the W before it.
+    """
+    length, past = query.shape[2], key.shape[1] - query.shape[2]
+    first = min(length, window - past)
+    outputs = []
+    if first:
+        seen = slice(0, past + first)
+        outputs.append(_attend(query[:, :, :first], key[:, seen], value[:, seen], window))
+    if length > first:
+        block = min(window, length - first)
+        blocks = -(-(length - first) // block)
+        padding = blocks * block - (length - first)
+        start = past + first - window
+        key, value = (
+            F.pad(x[:, start:], (0, 0, 0, padding)).unfold(1, window + block, block).mT.flatten(0, 1)
+            for x in (key, value)
+        )  # [B blocks, W + block, d]
+        query = F.pad(query[:, :, first:], (0, 0, 0, padding)).unflatten(2, (blocks, block))
+        y = _attend(query.transpose(1, 2).flatten(0, 1), key, value, window)
+        y = y.unflatten(0, (-1, blocks)).transpose(1, 2).flatten(2, 3)
+        outputs.append(y[:, :, : length - first])
+    return torch.cat(outputs, dim=2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, window: int | None = None) -> Tensor:
+    """Softmax attention of Float[B, H, L, d] to Float[B, S, d], the last query at the last key.
+
+    A window hides what is after a query's step or more than W before it; None: all is seen.
+    """
+    if query.device.type == "cpu":  # torch's own counter sees this kernel on other devices only
+        report_flops(4 * query.numel() * key.shape[1])
+    length, keys = query.shape[2], key.shape[1]
+    visible = None
+    if window is not None:
+        back = torch.arange(keys - length, keys, device=query.device)[:, None]
+        back = back - torch.arange(keys, device=query.device)  # steps from key to query, [L, S]
+        visible = (back >= 0) & (back <= window)
+    key, value = (x.unsqueeze(1).expand(-1, query.shape[1], -1, -1) for x in (key, value))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
