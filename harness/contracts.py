@@ -70,6 +70,12 @@ class SequenceModel(Protocol):
 
     Optional attributes
         examples: small config mappings on which the laws are checked (default: one, all defaults).
+        resume(tokens, state) -> (logits, state): the next tokens, Long[B, L], after a state that
+            `initial_state` or `resume` returned -> their logits, Float[B, L, V], and a state that `step`
+            or `resume` continues. Chunks give what the whole sequence gives, and long clips are
+            evaluated so, in memory that does not grow with them. None where an instance cannot.
+        period: chunks of `resume` but the last are multiples of it (default 1); the state after a
+            chunk of another length may be None.
         scan_backend: name of the recurrence kernel in use, recorded in every row.
         optimizer_groups() -> list[ParameterGroup]: parameters that train differently.
         fit(batches): for models estimated in closed form, see `ClosedForm`.
@@ -118,6 +124,13 @@ class TemporalMixer(Protocol):
 
     Built as ``Mixer(config, width=D, stride=S)`` where S is the number of input samples that one
     step of this level spans (1 at the sample rate). Drops into any level of Poolformer.
+
+    Optional attributes
+        examples: as those of a model.
+        resume(x, state) -> (y, state): the next steps, Float[B, L, D] for any L >= 1, after a state
+            that `initial_state`, `step` or `resume` returned (None: the start): what the whole
+            sequence gives, differentiable through the state. A model needs it of all its mixers to
+            evaluate or train on long clips in chunks. The state may be a view.
     """
 
     Config: ClassVar[type]
@@ -135,6 +148,11 @@ class TemporalMixer(Protocol):
     def state_size(self, batch_size: int, length: int) -> int:
         """Bytes of the state after `length` steps of this level."""
         ...
+
+
+def can_resume(module: Any) -> bool:
+    """Whether a model or mixer has `resume`, an optional part of its contract."""
+    return callable(getattr(module, "resume", None))
 
 
 # -------------------------------------------------------------------------------------- data sets

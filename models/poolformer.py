@@ -17,13 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.configuration import build
-from harness.contracts import Spec, State
+from harness.contracts import Spec, State, can_resume, require
 from harness.errors import ConfigError
 from models.embedding import build_embedding
 from models.initialization import Dense
 from models.mixers.convolution import ConvolutionThen
 from models.poolformer_config import CONSTANT_BRANCH_SCALE, LevelMixers, PoolformerConfig
 from models.pooling import build_down_pool, build_up_pool
+from models.recompute import recomputed_in_chunks
 from models.residual import EPSILON, MLP, ResBlock
 from models.scan import backend_for
 from models.skip_block import SkipBlock, TemporalStack
@@ -81,29 +82,67 @@ class Poolformer(nn.Module):
         self.body = build_level(config, 0)
         self.norm = nn.LayerNorm(config.width, eps=EPSILON)
         self.head = Dense(config.width, vocab_size)
+        self._check_resume()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Long[B, L] -> logits Float[B, L, V], those at t made of the tokens before t."""
-        length = tokens.shape[1]
-        padding = -length % self.config.level_strides[-1]  # later steps, which no logit sees
-        shifted = F.pad(tokens[:, :-1], (1, padding), value=self.start_token)
-        x = self.body(self.embedding(shifted))
-        return self.head(self.norm(x[:, :length]))
+        before = F.pad(tokens[:, :-1], (1, 0), value=self.start_token)
+        chunk = self.config.recompute_chunk
+        if chunk is None or chunk >= tokens.shape[1] or not torch.is_grad_enabled():
+            x = self.body(self.embedding(before))
+        else:
+            state = self.body.initial_state(len(tokens))
+            x = recomputed_in_chunks(self._read, before, state, chunk)
+        return self.head(self.norm(x))
+
+    def _read(self, before: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.body.resume(self.embedding(before), state)
 
     def initial_state(self, batch_size: int) -> State:
-        """The start tokens Long[B] and the states of the levels."""
+        """The last token before the next ones, Long[B] (the start token), and the states of the levels."""
         start = torch.full((batch_size,), self.start_token, device=self.head.weight.device)
-        return start, self.body.initial_state(batch_size)
+        return {"last": start, "levels": self.body.initial_state(batch_size)}
 
     def step(self, token: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """The previous token Long[B] (None at the start) -> logits Float[B, V] of the next."""
-        start, body = state
-        x, body = self.body.step(self.embedding(start if token is None else token), body)
-        return self.head(self.norm(x)), (start, body)
+        """The previous token Long[B] (None: the state knows it) -> logits Float[B, V] of the next.
+
+        The state that comes back does not know the next token, which is yet to be drawn.
+        """
+        last = state["last"] if token is None else token
+        x, levels = self.body.step(self.embedding(last), state["levels"])
+        return self.head(self.norm(x)), {"levels": levels}
+
+    def resume(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """The next tokens Long[B, L] -> their logits Float[B, L, V] and the state after them.
+
+        A sequence may be cut anywhere: the chunks' logits are those of the whole. The state is one
+        that `initial_state` or `resume` returned; `step` takes these too.
+        Raises: ValueError for a state of `step`, which does not know the token before these.
+        """
+        if "last" not in state:
+            raise ValueError("a state of `step` lacks the last token; resume from a state of `resume`")
+        before = torch.cat((state["last"].unsqueeze(1), tokens[:, :-1]), dim=1)
+        x, levels = self._read(before, state["levels"])
+        return self.head(self.norm(x)), {"last": tokens[:, -1].clone(), "levels": levels}
 
     def state_size(self, batch_size: int, length: int) -> int:
         """Bytes of the state after `length` steps."""
-        return batch_size * torch.long.itemsize + self.body.state_size(batch_size, length)
+        last = batch_size * torch.long.itemsize if length == 0 else 0
+        return last + self.body.state_size(batch_size, length)
+
+    def _check_resume(self) -> None:
+        """`resume` is there only if every mixer has it."""
+        layers = [block.layer for block in self.modules() if isinstance(block, ResBlock)]
+        without = {type(layer).__name__ for layer in layers if not can_resume(layer)}
+        if without:
+            self.resume = None  # type: ignore[assignment,method-assign]
+            message = f"needs mixers that can `resume`; {', '.join(sorted(without))} cannot"
+            require(self.config.recompute_chunk is None, "recompute_chunk", message)
+
+    @property
+    def period(self) -> int:
+        """Samples in a step of the bottom level: chunks of a multiple leave nothing waiting in between."""
+        return self.config.level_strides[-1]
 
     @property
     def scan_backend(self) -> str:
@@ -114,8 +153,9 @@ def build_level(config: PoolformerConfig, level: int) -> SkipBlock | TemporalSta
     """A level with all that is below it."""
     down, up = config.level_mixers[level]
     branches = 2 * (len(down) + len(up))  # that the level's output is a sum of
+    recompute = level < config.recompute
     if level == config.levels - 1:
-        return TemporalStack(build_blocks(config, level, up, branches))
+        return TemporalStack(build_blocks(config, level, up, branches), recompute=recompute)
     branches += 1  # the inner level
     kind, factor = config.pooling_kind, config.pooling[level]
     width, coarse_width = config.level_widths[level : level + 2]
@@ -128,6 +168,7 @@ def build_level(config: PoolformerConfig, level: int) -> SkipBlock | TemporalSta
         up_pool=build_up_pool(kind, width, coarse_width, factor=factor, groups=groups, output_scale=scale),
         up=build_blocks(config, level, up, branches),
         skip=config.skip,
+        recompute=recompute,
     )
 
 

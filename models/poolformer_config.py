@@ -63,6 +63,12 @@ class PoolformerConfig:
     the number of branches of the level; plain: 1/fan-in; constant: plain, and every residual branch is
     multiplied by 0.125."""
     dropout: float = 0.2
+    recompute: int = 0
+    """Levels, from the top, whose blocks keep nothing but their inputs for the backward pass and compute
+    the rest again: less memory for one more forward pass, the same gradients."""
+    recompute_chunk: int | None = None
+    """Train on longer sequences in chunks of so many samples, which keep nothing but the state before
+    them and compute the rest again: the levels' memory no longer grows with the length of a clip."""
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", f"must be at least 1, got {self.width}")
@@ -72,6 +78,10 @@ class PoolformerConfig:
             require(factor >= 1, "pooling", f"every factor must be at least 1, got {factor}")
         require(self.expand >= 1, "expand", f"must be at least 1, got {self.expand}")
         require(0 <= self.dropout < 1, "dropout", f"must lie in [0, 1), got {self.dropout}")
+        known = 0 <= self.recompute <= self.levels
+        require(known, "recompute", f"must be 0 to {self.levels}, the number of levels, got {self.recompute}")
+        chunk = self.recompute_chunk
+        require(chunk is None or chunk >= 1, "recompute_chunk", "must be at least 1, or null")
         self._check_layers()
         self._check_mixers()
         self._check_widths()

@@ -152,7 +152,7 @@ class UpPool(nn.Module):
         return self.nothing.new_zeros(batch_size, self.factor - 1, self.width)
 
     def resume(self, z: Tensor, state: Tensor, length: int | None = None) -> tuple[Tensor, Tensor]:
-        """The next `length` steps (by default K P) of what was held back and of z, and the rest."""
+        """The next `length` steps (by default K P) of what was held back and then of z, and the rest."""
         steps = torch.cat((state, self.unpool(z)), dim=1)
         length = z.shape[1] * self.factor if length is None else length
         return steps[:, :length], steps[:, length:]

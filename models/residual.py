@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from harness.contracts import State
 from models.dropout import Dropout
 from models.initialization import Dense, output_normal_
+from models.state import resume
 
 NormName = Literal["layer", "rms", "none"]
 EPSILON = 1e-6
@@ -41,6 +42,9 @@ class MLP(Dense):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self(x), state
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self(x), ()
 
     def state_size(self, batch_size: int, length: int) -> int:
         return 0
@@ -88,6 +92,12 @@ class ResBlock(nn.Module):
         """Float[B, D] -> Float[B, D]."""
         u = self.norm(x)
         y, state = self.layer.step(u, state)
+        return self._add_branch(x, u, y), state
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Continue a sequence for L more steps."""
+        u = self.norm(x)
+        y, state = resume(self.layer, u, state)
         return self._add_branch(x, u, y), state
 
     def state_size(self, batch_size: int, length: int) -> int:

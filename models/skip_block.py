@@ -5,7 +5,8 @@
     y <- up blocks (y)
     y <- x + y                                the long skip, of its first versions
 
-where inner is the next SkipBlock or, at the bottom, a TemporalStack of blocks alone.
+where inner is the next SkipBlock or, at the bottom, a TemporalStack of blocks alone. Steps that do not
+fill a window of the pooling wait for the next ones: any length works, and any cut of a sequence.
 
 Shapes: B batch, L length, D width, P pooling factor.
 """
@@ -20,20 +21,28 @@ from torch import Tensor, nn
 
 from harness.contracts import State
 from models.pooling import DownPool, UpPool
+from models.recompute import recomputed
 from models.residual import ResBlock
 
 SkipName = Literal["short", "long", "both", "none"]
 
 
 class TemporalStack(nn.ModuleList):
-    """Residual blocks, one after another. Float[B, L, D] -> Float[B, L, D]."""
+    """Residual blocks, one after another. Float[B, L, D] -> Float[B, L, D].
+
+    `recompute`: each block keeps for the backward pass its input alone.
+    """
+
+    def __init__(self, blocks: Iterable[ResBlock], *, recompute: bool = False) -> None:
+        super().__init__(blocks)
+        self.recompute = recompute
 
     def __iter__(self) -> Iterator[ResBlock]:
         return cast("Iterator[ResBlock]", super().__iter__())
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self:
-            x = block(x)
+            x = recomputed(block, x) if self.recompute else block(x)
         return x
 
     def initial_state(self, batch_size: int) -> State:
@@ -47,12 +56,23 @@ class TemporalStack(nn.ModuleList):
             states.append(block_state)
         return x, tuple(states)
 
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Continue a sequence for L more steps."""
+        states = []
+        for block, block_state in zip(self, state, strict=True):
+            if self.recompute:
+                x, block_state = recomputed(block.resume, x, block_state)
+            else:
+                x, block_state = block.resume(x, block_state)
+            states.append(block_state)
+        return x, tuple(states)
+
     def state_size(self, batch_size: int, length: int) -> int:
         return sum(block.state_size(batch_size, length) for block in self)
 
 
 class SkipBlock(nn.Module):
-    """One level of Poolformer. Float[B, L, D] -> Float[B, L, D] for L divisible by all factors below."""
+    """One level of Poolformer. Float[B, L, D] -> Float[B, L, D]."""
 
     def __init__(
         self,
@@ -63,19 +83,27 @@ class SkipBlock(nn.Module):
         up_pool: UpPool,
         up: Iterable[ResBlock],
         skip: SkipName = "short",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.down = TemporalStack(down)
+        self.down = TemporalStack(down, recompute=recompute)
         self.down_pool = down_pool
         self.inner = inner
         self.up_pool = up_pool
-        self.up = TemporalStack(up)
+        self.up = TemporalStack(up, recompute=recompute)
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.down(x)
-        y = self._around_pooling(y, self.up_pool(self.inner(self.down_pool(y))))
+        y = self._around_pooling(y, self._pooled(y))
         return self._around_all(x, self.up(y))
+
+    def _pooled(self, y: Tensor) -> Tensor:
+        windows = y.shape[1] // self.down_pool.factor
+        if windows == 0:
+            return torch.zeros_like(y)
+        full = y[:, : windows * self.down_pool.factor]
+        return self.up_pool(self.inner(self.down_pool(full)), length=y.shape[1])
 
     def _around_pooling(self, y: Tensor, pooled: Tensor) -> Tensor:
         return y + pooled if self.skip in ("short", "both") else pooled
@@ -86,35 +114,46 @@ class SkipBlock(nn.Module):
     def initial_state(self, batch_size: int) -> State:
         """The blocks' states, the inputs waiting to be pooled, and the outputs waiting for their step.
 
-        Inputs and outputs together are always P - 1 vectors, at first all of them outputs: zeros.
+        Inputs and outputs together are always P - 1 steps, Float[B, ., D], at first all of them outputs.
         """
+        outputs = self.up_pool.initial_state(batch_size)
         return {
             "down": self.down.initial_state(batch_size),
-            "inputs": (),
+            "inputs": outputs.new_empty(batch_size, 0, self.up_pool.width),
             "pool": self.down_pool.initial_state(batch_size),
             "inner": self.inner.initial_state(batch_size),
-            "outputs": _apart(self.up_pool.initial_state(batch_size)),
+            "outputs": outputs,
             "up": self.up.initial_state(batch_size),
         }
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Float[B, D] -> Float[B, D]; the inner level runs at every P-th call only."""
         y, down = self.down.step(x, state["down"])
-        inputs, pool, inner, outputs = (*state["inputs"], y), state["pool"], state["inner"], state["outputs"]
-        if len(inputs) == self.down_pool.factor:
-            pooled, pool = self.down_pool.resume(torch.stack(inputs, dim=1), pool)
+        inputs, outputs = torch.cat((state["inputs"], y.unsqueeze(1)), dim=1), state["outputs"]
+        pool, inner = state["pool"], state["inner"]
+        if inputs.shape[1] == self.down_pool.factor:
+            pooled, pool = self.down_pool.resume(inputs, pool)
             z, inner = self.inner.step(pooled[:, 0], inner)
-            inputs, outputs = (), _apart(self.up_pool.unpool(z.unsqueeze(1)))
-        y, up = self.up.step(self._around_pooling(y, outputs[0]), state["up"])
-        state = {
-            "down": down,
-            "inputs": inputs,
-            "pool": pool,
-            "inner": inner,
-            "outputs": outputs[1:],
-            "up": up,
-        }
-        return self._around_all(x, y), state
+            inputs, outputs = inputs[:, :0].clone(), self.up_pool.unpool(z.unsqueeze(1))
+        y, up = self.up.step(self._around_pooling(y, outputs[:, 0]), state["up"])
+        waiting = {"inputs": inputs, "outputs": outputs[:, 1:].clone()}  # a view would keep the first, too
+        return self._around_all(x, y), {"down": down, "pool": pool, "inner": inner, "up": up, **waiting}
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Continue a sequence for L more steps, of which the inner level takes those that fill windows."""
+        y, down = self.down.resume(x, state["down"])
+        inputs, outputs = torch.cat((state["inputs"], y), dim=1), state["outputs"]
+        pool, inner = state["pool"], state["inner"]
+        length, full = y.shape[1], inputs.shape[1] - inputs.shape[1] % self.down_pool.factor
+        if full:
+            pooled, pool = self.down_pool.resume(inputs[:, :full], pool)
+            z, inner = self.inner.resume(pooled, inner)
+            outputs, later = self.up_pool.resume(z, outputs, length)
+        else:
+            outputs, later = outputs[:, :length], outputs[:, length:]
+        waiting = {"inputs": inputs[:, full:].clone(), "outputs": later.clone()}
+        y, up = self.up.resume(self._around_pooling(y, outputs), state["up"])
+        return self._around_all(x, y), {"down": down, "pool": pool, "inner": inner, "up": up, **waiting}
 
     def state_size(self, batch_size: int, length: int) -> int:
         waiting = batch_size * (self.up_pool.factor - 1) * self.up_pool.width
@@ -125,8 +164,3 @@ class SkipBlock(nn.Module):
             + self.up.state_size(batch_size, length)
             + waiting * self.up_pool.nothing.element_size()
         )
-
-
-def _apart(x: Tensor) -> tuple[Tensor, ...]:
-    """The steps of Float[B, L, D]. Views would keep the memory of all until the last had its turn."""
-    return tuple(step.clone() for step in x.unbind(1))

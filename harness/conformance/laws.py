@@ -8,6 +8,7 @@ Shapes: B batch, L length, D width (of a model's logits: the vocabulary).
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from harness.conformance.probes import (
 )
 from harness.conformance.subjects import ModelSubject, Subject
 from harness.conformance.verdict import Violation
+from harness.contracts import TemporalMixer, can_resume
 
 METHODS = ("initial_state", "step", "state_size")
 LENGTH = 24
@@ -100,6 +102,37 @@ def forward_equals_step(subject: Subject) -> None:
         step_by_step, _ = subject.rollout(module, inputs)
     advice = "the state must carry all that forward sees, from the first position on"
     assert_close(parallel, step_by_step, "forward and step by step", advice)
+
+
+@torch.no_grad()
+def chunks_equal_the_whole(subject: Subject) -> str | None:
+    """With `resume`, a sequence may be read in chunks, and continued by `step`."""
+    module: Any = prepared(subject).eval()
+    if not can_resume(module):
+        return "it has no `resume`, which is optional"
+    period = getattr(module, "period", 1)
+    inputs = subject.inputs(2, max(LONG, 3 * period + LENGTH))
+    whole = run(module, inputs)
+    beginnings = {"resume": lambda x: module.resume(x, module.initial_state(2))}
+    if subject.contract is TemporalMixer:  # a model's state after `step` does not know the last token
+        beginnings |= {
+            "resume from None": lambda x: module.resume(x, None),
+            "step": lambda x: subject.rollout(module, x),
+        }
+    endings = {
+        "resume": lambda state, cut: module.resume(inputs[:, cut:], state),
+        "step": lambda state, cut: subject.rollout(module, inputs[:, : cut + LENGTH], state, first=cut),
+    }
+    advice = "the state must carry all that a later chunk has to know of the earlier ones"
+    for cut in (period, 2 * period + 1):
+        for (begun, begin), (ended, end) in itertools.product(beginnings.items(), endings.items()):
+            head, state = begin(inputs[:, :cut])
+            if state is None and cut % period:
+                continue
+            joined = torch.cat((head, end(state, cut)[0]), dim=1)
+            what = f"the whole and {begun} up to position {cut}, then {ended},"
+            assert_close(whole[:, : joined.shape[1]], joined, what, advice)
+    return None
 
 
 def batch_independence(subject: Subject) -> str:
@@ -256,6 +289,7 @@ SHARED_LAWS = (
     shape,
     causality,
     forward_equals_step,
+    chunks_equal_the_whole,
     batch_independence,
     any_length,
     gradients,

@@ -40,8 +40,13 @@ class Subject(Protocol):
         """The shape that forward must return."""
         ...
 
-    def rollout(self, module: nn.Module, inputs: Tensor) -> tuple[Tensor, State]:
-        """All outputs, computed step by step, and the state after as many steps."""
+    def rollout(
+        self, module: nn.Module, inputs: Tensor, state: State | None = None, first: int = 0
+    ) -> tuple[Tensor, State]:
+        """All outputs from `first` on, computed step by step, and the state after as many steps.
+
+        `state` is the state before the first of them (None: the initial one).
+        """
         ...
 
     def loss(self, outputs: Tensor, inputs: Tensor) -> Tensor: ...
@@ -83,11 +88,12 @@ class ModelSubject:
     def outputs(self, inputs: Tensor) -> tuple[int, ...]:
         return (*inputs.shape, self.vocab_size)
 
-    def rollout(self, module: Any, inputs: Tensor) -> tuple[Tensor, State]:
-        state, token, outputs = module.initial_state(len(inputs)), None, []
-        for t in range(inputs.shape[1]):
-            logits, state = module.step(token, state)
-            token = inputs[:, t]
+    def rollout(
+        self, module: Any, inputs: Tensor, state: State | None = None, first: int = 0
+    ) -> tuple[Tensor, State]:
+        state, outputs = module.initial_state(len(inputs)) if state is None else state, []
+        for t in range(first, inputs.shape[1]):
+            logits, state = module.step(inputs[:, t - 1] if t else None, state)
             outputs.append(logits)
         return torch.stack(outputs, dim=1), state
 
@@ -123,9 +129,11 @@ class MixerSubject:
     def outputs(self, inputs: Tensor) -> tuple[int, ...]:
         return tuple(inputs.shape)
 
-    def rollout(self, module: Any, inputs: Tensor) -> tuple[Tensor, State]:
-        state, outputs = module.initial_state(len(inputs)), []
-        for t in range(inputs.shape[1]):
+    def rollout(
+        self, module: Any, inputs: Tensor, state: State | None = None, first: int = 0
+    ) -> tuple[Tensor, State]:
+        state, outputs = module.initial_state(len(inputs)) if state is None else state, []
+        for t in range(first, inputs.shape[1]):
             output, state = module.step(inputs[:, t], state)
             outputs.append(output)
         return torch.stack(outputs, dim=1), state

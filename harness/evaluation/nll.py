@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from harness.contracts import Column, Lane, MetricContext, Split, require
-from harness.evaluation.windows import window_batches
+from harness.evaluation.windows import default_batch_tokens, predictions, window_batches
 from harness.training.average import evaluating
 from harness.training.loss import token_bits, valid
 from harness.training.precision import precision
@@ -40,16 +40,20 @@ def split_nll(
 
     Evaluation mode; float32 (no TF32) or wider; padding masked; no batch dropped. `window` is the
     context in tokens (None: whole clips), `max_clips` evenly spaced clips are read (None: all). The
-    result does not depend on `batch_tokens` (of a forward pass) beyond rounding.
+    result does not depend on `batch_tokens` (of a forward pass) beyond rounding: a window of more is
+    read in chunks where the model can carry its state from one to the next.
     """
+    limit = batch_tokens or default_batch_tokens(device)
     total = torch.zeros((), dtype=torch.float64, device=device)
     count = torch.zeros((), dtype=torch.int64, device=device)
     with evaluating(model), precision("float32"):
         for tokens, lengths in window_batches(
             split, window=window, max_clips=max_clips, batch_tokens=batch_tokens, device=device
         ):
-            bits = token_bits(model(tokens), tokens).masked_fill(~valid(tokens, lengths), 0.0)
-            total += bits.sum(dtype=torch.float64)
+            for first, logits in predictions(model, tokens, limit):
+                chunk = tokens[:, first : first + logits.shape[1]]
+                bits = token_bits(logits, chunk).masked_fill(~valid(chunk, lengths - first), 0.0)
+                total += bits.sum(dtype=torch.float64)
             count += lengths.sum()
     return NLL(bits=float(total) / int(count), tokens=int(count))
 
@@ -87,7 +91,8 @@ class NegativeLogLikelihood:
         train_clips: int | None = 512
         """The same for the training split."""
         batch_tokens: int | None = None
-        """Tokens of a forward pass; null: what suits the device. Changes results only by rounding."""
+        """Tokens of a forward pass; null: what suits the device. Changes results only by rounding: longer
+        windows are read in chunks by models that can `resume`."""
 
         def __post_init__(self) -> None:
             for name in self.splits:

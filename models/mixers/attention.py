@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from harness.contracts import State, report_flops, require
 from models.initialization import Dense
 
+QUERIES = 512
+"""In a block of a continued sequence, whose mask has so many rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
@@ -47,14 +50,21 @@ class Attention(nn.Module):
         self.output = Dense(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[1]
+        return self.resume(x, None)[0]
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Float[B, L, D] after the steps of a state (None: none) -> Float[B, L, D] and the state."""
         query, key, value = self._project(x)
-        query, key = self._rotate(query), self._rotate(key)
-        if self.window is None or self.window >= length:
-            y = _attend(query, key, value, causal=True)
+        if state is not None:
+            key, value = torch.cat((state[0], key), dim=2), torch.cat((state[1], value), dim=2)
+        steps, before = key.shape[2], key.shape[2] - query.shape[2]
+        query, rotated = self._rotate(query, first=before), self._rotate(key)
+        if self.window is None or self.window >= steps:
+            y = _attend_causally(query, rotated, value)
         else:
-            y = _attend_within(self.window, query, key, value)
-        return self.output(y.transpose(1, 2).flatten(2))
+            y = _attend_within(self.window, F.pad(query, (0, 0, before, 0)), rotated, value)[:, :, before:]
+        first = 0 if self.window is None else max(0, steps - self.window)
+        return self.output(y.transpose(1, 2).flatten(2)), (key[:, :, first:], value[:, :, first:])
 
     def initial_state(self, batch_size: int) -> State:
         """Keys (before rotation) and values of the steps still in sight, Float[B, H, t, E] each."""
@@ -91,6 +101,24 @@ class Attention(nn.Module):
         cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         low, high = x.chunk(2, dim=-1)
         return torch.cat((low * cosine - high * sine, low * sine + high * cosine), dim=-1)
+
+
+def _attend_causally(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of the last steps to all up to themselves; `key` and `value` may begin before `query`.
+
+    Only the square case needs no mask, which would be as large as queries times keys: the other goes
+    through the queries in blocks.
+    """
+    before, length = key.shape[2] - query.shape[2], query.shape[2]
+    if before == 0:
+        return _attend(query, key, value, causal=True)
+    blocks = []
+    for first in range(0, length, QUERIES):
+        block = query[:, :, first : first + QUERIES]
+        end = before + first + block.shape[2]
+        visible = torch.ones(block.shape[2], end, dtype=torch.bool, device=query.device).tril(before + first)
+        blocks.append(_attend(block, key[:, :, :end], value[:, :, :end], mask=visible))
+    return torch.cat(blocks, dim=2)
 
 
 def _attend_within(window: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.contracts import State, require
+from harness.contracts import State, can_resume, require
 from models.initialization import lecun_normal_
 from models.residual import EPSILON
+from models.state import resume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,13 @@ class Convolution(nn.Module):
         lecun_normal_(self.weight, fan_in=config.kernel * width // config.groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._convolve(F.pad(x, (0, 0, self.kernel - 1, 0)))
+        return self.resume(x, None)[0]
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Float[B, L, D] after the inputs of a state (None: the start) -> Float[B, L, D] and the state."""
+        before = self.kernel - 1
+        window = F.pad(x, (0, 0, before, 0)) if state is None else torch.cat((state, x), dim=1)
+        return self._convolve(window), window[:, window.shape[1] - before :].clone()  # a view would keep all
 
     def _convolve(self, x: Tensor) -> Tensor:
         return F.conv1d(x.transpose(1, 2), self.weight, self.bias, groups=self.groups).transpose(1, 2)
@@ -58,8 +65,8 @@ class Convolution(nn.Module):
         return self.bias.new_zeros(batch_size, self.kernel - 1, len(self.bias))
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        window = torch.cat((state, x.unsqueeze(1)), dim=1)
-        return self._convolve(window).squeeze(1), window[:, 1:].clone()  # a view would keep all K
+        y, state = self.resume(x.unsqueeze(1), state)
+        return y.squeeze(1), state
 
     def state_size(self, batch_size: int, length: int) -> int:
         return batch_size * (self.kernel - 1) * len(self.bias) * self.bias.element_size()
@@ -73,6 +80,8 @@ class ConvolutionThen(nn.Module):
         self.convolution: Any = convolution
         self.norm = nn.LayerNorm(width, eps=EPSILON)
         self.mixer: Any = mixer
+        if not (can_resume(convolution) and can_resume(mixer)):
+            self.resume = None  # type: ignore[assignment,method-assign]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mixer(self.norm(self.convolution(x)))
@@ -84,6 +93,13 @@ class ConvolutionThen(nn.Module):
         front, rest = state
         x, front = self.convolution.step(x, front)
         x, rest = self.mixer.step(self.norm(x), rest)
+        return x, (front, rest)
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Float[B, L, D] after what a state (None: the start) has seen -> Float[B, L, D] and the state."""
+        front, rest = self.initial_state(len(x)) if state is None else state
+        x, front = resume(self.convolution, x, front)
+        x, rest = resume(self.mixer, self.norm(x), rest)
         return x, (front, rest)
 
     def state_size(self, batch_size: int, length: int) -> int:

@@ -61,6 +61,35 @@ class StepsDifferently(Lawful):
         return logits, new if token is None else 0.9 * new
 
 
+class Resumes(Lawful):
+    """Reads chunks, step by step; the state is joined by the last token."""
+
+    def resume(self, tokens, state):
+        token, hidden = state if isinstance(state, tuple) else (None, state)
+        logits = []
+        for t in range(tokens.shape[1]):
+            one, hidden = Lawful.step(self, token, hidden)
+            logits.append(one)
+            token = tokens[:, t]
+        return torch.stack(logits, 1), (token, hidden)
+
+    def step(self, token, state):
+        return super().step(token, state[1] if isinstance(state, tuple) else state)
+
+
+class StartsAfreshInEveryChunk(Resumes):
+    def resume(self, tokens, state):
+        return super().resume(tokens, self.initial_state(len(tokens)))
+
+
+class ResumesWholePeriodsOnly(Resumes):
+    period = 4
+
+    def resume(self, tokens, state):
+        logits, state = super().resume(tokens, state)
+        return logits, state if tokens.shape[1] % self.period == 0 else None
+
+
 class LooksAcrossTheBatch(Lawful):
     def read(self, hidden):
         return self.head(hidden - hidden.mean(0, keepdim=True))
@@ -175,6 +204,11 @@ BROKEN = [
     (LeaksInTrainingOnly, "causality", "in training mode"),
     (LeaksInTrainingOnly, "batch independence", "in training mode"),
     (StepsDifferently, "forward equals step", r"at position \d+ of 161, row \d .*the state must carry"),
+    (
+        StartsAfreshInEveryChunk,
+        "chunks equal the whole",
+        r"the whole and resume up to position 1, then resume, differ by .* at position \d+ of 161",
+    ),
     (LooksAcrossTheBatch, "batch independence", "row 0, when only rows 1 and 2 were changed"),
     (
         LikesEvenLengths,
@@ -223,7 +257,8 @@ def broken(verdicts):
 
 
 def test_what_keeps_the_laws_passes_them_all():
-    assert not broken([*check_model(Lawful), *check_model(LawfulCounter), *check_mixer(LawfulMixer)])
+    verdicts = [*check_model(Lawful), *check_model(LawfulCounter), *check_mixer(LawfulMixer)]
+    assert not broken([*verdicts, *check_model(Resumes), *check_model(ResumesWholePeriodsOnly)])
 
 
 @pytest.mark.parametrize(
@@ -271,6 +306,11 @@ class LooksAhead(LawfulMixer):
         return super().forward(x) + 1e-3 * F.pad(x[:, 1:], (0, 0, 0, 1))
 
 
+class ResumesWithoutItsState(LawfulMixer):
+    def resume(self, x, state):
+        return self(x), x[:, -1]
+
+
 class KeepsAView(LawfulMixer):
     def step(self, x, state):
         both = torch.stack([state, x])
@@ -290,6 +330,12 @@ def test_a_mixer_may_see_its_own_input_but_none_later():
     found = broken(check_mixer(LooksAhead))
     assert set(found) == {"causality", "forward equals step", "any length"}
     assert "inputs up to and including t" in found["causality"]
+
+
+def test_a_mixer_that_forgets_between_chunks_is_told_apart():
+    found = broken(check_mixer(ResumesWithoutItsState))
+    assert set(found) == {"chunks equal the whole"}
+    assert "resume up to position 1, then resume, differ" in found["chunks equal the whole"]
 
 
 def test_the_rounding_of_an_fft_is_no_leak_and_is_remarked():

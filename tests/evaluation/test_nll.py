@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness import configuration
 from harness.contracts import Split
 from harness.errors import ConfigError
 from harness.evaluation.nll import NegativeLogLikelihood, split_nll
-from harness.evaluation.windows import cut, spread, window_batches
+from harness.evaluation.windows import cut, predictions, spread, window_batches
 
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 clips = st.lists(st.integers(1, 13), min_size=1, max_size=8)
@@ -89,6 +90,51 @@ def test_a_window_is_scored_as_if_it_were_a_clip_of_its_own(toy, split, lengths,
         lengths=np.array([len(piece) for piece in pieces]),
     )
     assert nll(model, data, window=window).bits == pytest.approx(nll(model, alone).bits, rel=1e-12)
+
+
+@pytest.fixture
+def resuming():
+    """A model that reads chunks whose lengths are multiples of its period, 6; it notes what it reads."""
+
+    def build():
+        torch.manual_seed(0)
+        spec = {"name": "poolformer", "width": 4, "pooling": [2, 3], "layers": 1}
+        model = configuration.build("models", spec, vocab_size=256).double()
+        model.read = []
+        resume = model.resume
+        model.resume = lambda tokens, state: model.read.append(tuple(tokens.shape)) or resume(tokens, state)
+        return model
+
+    return build
+
+
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4), batch_tokens=st.integers(6, 70))
+@few
+def test_windows_that_are_too_long_are_read_in_chunks(resuming, split, lengths, batch_tokens):
+    model, data = resuming(), split(lengths, 60)
+    expected = nll(model, data)
+    assert not model.read
+    found = nll(model, data, batch_tokens=batch_tokens)
+    assert found.tokens == expected.tokens and found.bits == pytest.approx(expected.bits, rel=1e-12)
+    assert bool(model.read) == (max(lengths) > batch_tokens)
+    assert all(rows * length <= batch_tokens for rows, length in model.read)
+
+
+def test_chunks_end_at_a_period_even_if_it_is_longer_than_a_batch(resuming, split):
+    model = resuming()
+    nll(model, split([20], 20), batch_tokens=15)
+    nll(model, split([8], 8), batch_tokens=3)
+    assert model.read == [(1, 12), (1, 8), (1, 6), (1, 2)]
+
+
+def test_a_model_that_cannot_resume_reads_a_window_at_once(toy, resuming, split):
+    data = split([13, 9], 13)
+    assert [len(logits[0]) for _, logits in predictions(toy(), torch.zeros(1, 13, dtype=torch.long), 5)] == [
+        13
+    ]
+    model = resuming()
+    model.resume = None  # as one does that has a part which cannot
+    assert nll(model, data, batch_tokens=5) == nll(model, data, batch_tokens=13)
 
 
 @given(lengths=clips, window=st.none() | st.integers(1, 15), batch_tokens=st.integers(1, 60))
