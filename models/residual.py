@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from harness.contracts import State
 from models.dropout import Dropout
+from models.gelu_gate import gelu_gate
 from models.initialization import Dense, output_normal_
 from models.state import resume
 
@@ -79,10 +80,7 @@ class ResBlock(nn.Module):
         return self._add_branch(x, u, self.layer(u))
 
     def _add_branch(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
-        if self.gate is None:
-            y = F.gelu(y, approximate="tanh")
-        else:
-            y = y * F.gelu(self.gate(u), approximate="tanh")
+        y = F.gelu(y, approximate="tanh") if self.gate is None else gelu_gate(y, self.gate(u))
         return x.add(self.dropout(self.output(y)), alpha=self.branch_scale)
 
     def initial_state(self, batch_size: int) -> State:

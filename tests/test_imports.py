@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND_FLOOR = {"harness.contracts", "harness.registry", "harness.configuration", "harness.errors"}
+GROUND_FLOOR = {f"harness.{name}" for name in ("contracts", "registry", "configuration", "errors", "cache")}
 HEAVY = {"torch", "torchaudio", "ray", "pandas", "matplotlib", "seaborn", "scipy", "pyarrow"}
 
 

@@ -112,9 +112,9 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    from harness.data import token_cache
+    from harness.cache import cache_root
 
-    root = token_cache.root()
+    root = cache_root()
     existing = next(parent for parent in (root, *root.parents) if parent.exists())
     state = "ok" if os.access(existing, os.W_OK) else "broken"
     yield "cache", state, f"{root} (HARNESS_CACHE moves it)"

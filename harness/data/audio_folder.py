@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness.cache import cache_root
 from harness.contracts import require
 from harness.data import token_cache
 from harness.data.audio import AudioConfig, AudioDataset, count_note, tokenise
@@ -168,7 +169,7 @@ def content_sha256(folder: Path, files: Sequence[str]) -> str:
         states = [(file, *_state(folder / file)) for file in files]
         now = hashlib.sha256(json.dumps(states).encode()).hexdigest()
         place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-        memory = token_cache.root() / "folders" / place
+        memory = cache_root() / "folders" / place
         remembered = memory.read_text(encoding="ascii").split() if memory.is_file() else []
         if len(remembered) == 2 and remembered[0] == now and len(remembered[1]) == 64:
             return remembered[1]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
+from harness.cache import cache_root
 from harness.contracts import require
 from harness.data import token_cache
 from harness.data.audio import AudioConfig, AudioDataset, count_note, tokenise
@@ -121,7 +122,7 @@ def find_recordings() -> Path:
     if named:
         _verify(named)
         return named
-    downloaded = token_cache.root() / "downloads" / f"fsdd-{COMMIT[:12]}"
+    downloaded = cache_root() / "downloads" / f"fsdd-{COMMIT[:12]}"
     with token_cache.locked(downloaded):
         if downloaded.is_dir():
             try:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,6 +27,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from harness.cache import cache_root
 from harness.contracts import Split
 from harness.errors import DataError
 
@@ -95,16 +95,6 @@ class TokenWriter:
         (self._folder / f"{split}.{part}").write_bytes(np.array(values, dtype=_DTYPES[part]).tobytes())
 
 
-def root() -> Path:
-    """Where downloads and tokens are kept: $HARNESS_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("HARNESS_CACHE")
-    if chosen:
-        return Path(chosen).expanduser().resolve()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("longseq-harness"))
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock that belongs to `path`, waiting for whoever has it; released if we die.
@@ -141,7 +131,7 @@ def open_or_build(
     Raises: DataError, from `build` or when the cache cannot be written.
     """
     key = hashlib.sha256(_canonical({"format": FORMAT, "name": name, **identity})).hexdigest()
-    entry = root() / "tokens" / f"{name}-{key[:16]}"
+    entry = cache_root() / "tokens" / f"{name}-{key[:16]}"
     try:
         return _opened(entry, key)
     except FileNotFoundError:

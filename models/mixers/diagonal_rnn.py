@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from harness.contracts import State, require
 from models.initialization import Dense
-from models.mixers.recurrence import RecurrentMixer, accumulation_dtype, recurrence
+from models.mixers.recurrence import RecurrentMixer, accumulation_dtype
+from models.scan import gated_scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +44,15 @@ class DiagonalRNN(RecurrentMixer):
 
     def __init__(self, config: DiagonalRNNConfig, *, width: int, stride: int = 1) -> None:
         super().__init__()
-        self.complex = False
-        self.channels = config.hidden or 2 * width
+        self.hidden = config.hidden or 2 * width
         self.normalize_input = config.normalize_input
         self.direct = Dense(width, width)
-        self.input = Dense(width, self.channels)
-        decay = torch.empty(self.channels).uniform_(config.min_decay, config.max_decay)
+        self.input = Dense(width, self.hidden)
+        decay = torch.empty(self.hidden).uniform_(config.min_decay, config.max_decay)
         self.decay_logit = nn.Parameter(torch.logit(decay))
-        self.output = Dense(self.channels, width)
+        self.output = Dense(self.hidden, width)
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         logit = self.decay_logit.to(accumulation_dtype(self.decay_logit.dtype))
-        log_decay = F.logsigmoid(logit)
-        h = recurrence(self.input(x), state, log_decay=log_decay, normalize=self.normalize_input)
+        h = gated_scan(self.input(x), state, log_decay=F.logsigmoid(logit), normalize=self.normalize_input)
         return (self.direct(x) + self.output(h.to(x.dtype))) / 2, h[:, -1]

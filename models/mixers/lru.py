@@ -14,7 +14,8 @@ from torch import Tensor
 
 from harness.contracts import State
 from models.initialization import Dense
-from models.mixers.recurrence import RecurrentMixer, RingConfig, RingDecay, as_real, recurrence
+from models.mixers.recurrence import RecurrentMixer, RingConfig, RingDecay
+from models.scan import gated_scan
 
 
 class LRU(RecurrentMixer):
@@ -24,15 +25,20 @@ class LRU(RecurrentMixer):
 
     def __init__(self, config: RingConfig, *, width: int, stride: int = 1) -> None:
         super().__init__()
-        hidden = config.hidden or 2 * width
-        self.complex = config.complex
-        self.channels = hidden // 2 if config.complex else hidden
-        self.normalize_input = config.normalize_input
-        self.input = Dense(width, hidden)
-        self.decay = RingDecay(config, self.channels, stride)
-        self.output = Dense(hidden, width)
+        self.config = config
+        self.hidden = config.hidden or 2 * width
+        self.input = Dense(width, self.hidden)
+        self.decay = RingDecay(config, self.hidden // 2 if config.complex else self.hidden, stride)
+        self.output = Dense(self.hidden, width)
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         log_decay, phase = self.decay()
-        h = recurrence(self.input(x), state, log_decay=log_decay, phase=phase, normalize=self.normalize_input)
-        return self.output(as_real(h).to(x.dtype)), h[:, -1]
+        h = gated_scan(
+            self.input(x),
+            state,
+            log_decay=log_decay,
+            phase=phase,
+            normalize=self.config.normalize_input,
+            backend=self.config.scan,
+        )
+        return self.output(h.to(x.dtype)), h[:, -1]

@@ -1,21 +1,22 @@
-"""What the recurrent mixers share: the decay on a ring, its normaliser, and the state's bookkeeping.
+"""What the recurrent mixers share: the decay on a ring and the state's bookkeeping.
 
-Shapes: B batch, L length, D width, N channels of the state (N = hidden/2 when they are complex).
+A state is real, [B, H]; when its channels are complex, all real parts come first, then all
+imaginary ones.
+
+Shapes: B batch, L length, D width, H hidden, N channels of the state (H/2 when they are complex).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
 
 from harness.contracts import State, require
-from models.scan import linear_scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,13 @@ class RingConfig:
     """Largest initial arg a, as a fraction of pi."""
     adaptive_phase: bool = False
     """Multiply the initial phases by the number of samples between two steps of the level."""
+    ring_of: Literal["base", "decay"] = "base"
+    """What starts on the ring: |a| before the factor c is applied (the authors' code), or |a| itself,
+    at an open gate (the papers: Orvieto et al.; De et al. 2024, section 2.4)."""
     normalize_input: bool = True
     """Scale the input by sqrt(1 - |a|^2), which keeps the state's variance."""
+    scan: str | None = None
+    """Backend of the scan; null: the fastest that this device has."""
 
     def __post_init__(self) -> None:
         require(self.hidden is None or self.hidden >= 1, "hidden", "must be at least 1, or null")
@@ -56,6 +62,8 @@ class RingDecay(nn.Module):
         self.c = config.c
         squares = config.min_radius**2, config.max_radius**2
         log_radius = 0.5 * torch.log(torch.empty(channels).uniform_(*squares) + 1e-8)
+        if config.ring_of == "decay":
+            log_radius = log_radius / config.c
         self.rate = nn.Parameter(torch.log(torch.expm1(-log_radius)))  # softplus(rate) = -log radius
         self.phase = None
         if config.complex:
@@ -69,94 +77,19 @@ class RingDecay(nn.Module):
         return -self.c * F.softplus(self.rate.to(dtype)), phase
 
 
-def recurrence(
-    x: Tensor,
-    state: Tensor | None,
-    *,
-    log_decay: Tensor,
-    phase: Tensor | None = None,
-    gain: Tensor | None = None,
-    normalize: bool = True,
-) -> Tensor:
-    """h_t = a_t h_{t-1} + sqrt(1 - |a_t|^2) gain_t x_t with a = exp(log_decay + i phase).
-
-    x: [B, L, N], or with a phase [B, L, 2N]: real parts of all channels, then imaginary ones.
-    log_decay (negative), phase, gain: broadcast to [B, L, N]. state: [B, N]. Returns h: [B, L, N].
-    """
-    x = x.to(log_decay.dtype)
-    if normalize:
-        scale = _InputScale.apply(log_decay)
-        gain = scale if gain is None else gain * scale
-    if phase is None:
-        a = torch.exp(log_decay)
-        b = x if gain is None else gain * x
-    else:
-        a = _ComplexExponential.apply(log_decay, phase)
-        real, imaginary = x.unflatten(-1, (2, -1)).unbind(-2)
-        if gain is not None:
-            real, imaginary = gain * real, gain * imaginary
-        b = torch.complex(real, imaginary)
-    return linear_scan(a.expand_as(b), b, state)
-
-
-def as_real(h: Tensor) -> Tensor:
-    """Complex [..., N] as real [..., 2N], each channel's parts side by side (no copy); real as it is."""
-    return torch.view_as_real(h).flatten(-2) if h.is_complex() else h
-
-
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """States and decays are never held in less than float32."""
     return torch.promote_types(dtype, torch.float32)
 
 
-class _InputScale(Function):
-    """sqrt(1 - |a|^2) of log |a|, with d sqrt bounded by 200 where |a| nears 1.
-
-    -expm1(2 log |a|) instead of 1 - |a|^2 keeps every digit there; the latter cancels, and can
-    even turn negative in float32.
-    """
-
-    LARGEST_SLOPE = 200.0
-
-    @staticmethod
-    def forward(ctx: Any, log_decay: Tensor) -> Tensor:
-        scale = torch.expm1(2 * log_decay).neg_().sqrt_()
-        ctx.save_for_backward(scale)
-        return scale
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (scale,) = ctx.saved_tensors
-        # d(1 - |a|^2) / d log |a| = -2 |a|^2, and d sqrt(s^2) / d(s^2) = 1 / (2 s)
-        slope = 0.5 / scale.clamp(min=0.5 / _InputScale.LARGEST_SLOPE)
-        return grad * slope * (2 * (scale * scale - 1))
-
-
-class _ComplexExponential(Function):
-    """exp(log_magnitude + i phase); torch.exp of a complex tensor takes three times as long on a CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, log_magnitude: Tensor, phase: Tensor) -> Tensor:
-        magnitude = torch.exp(log_magnitude)
-        a = torch.complex(magnitude * torch.cos(phase), magnitude * torch.sin(phase))
-        ctx.save_for_backward(a)
-        return a
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        (a,) = ctx.saved_tensors
-        product = grad * a.conj()
-        return product.real, product.imag
-
-
 class RecurrentMixer(nn.Module):
     """A mixer that is one recurrence: everything follows from `resume`."""
 
-    channels: int
-    complex: bool
+    hidden: int
+    """Real numbers in the state of one sequence."""
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Float[B, L, D] from a state [B, N] (None: the start) -> Float[B, L, D] and the last state."""
+        """Float[B, L, D] from a state [B, H] (None: the start) -> Float[B, L, D] and the last state."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,16 +100,8 @@ class RecurrentMixer(nn.Module):
         return y.squeeze(1), state
 
     def initial_state(self, batch_size: int) -> Tensor:
-        return torch.zeros(batch_size, self.channels, dtype=self._dtype, device=self._like.device)
+        like = next(self.parameters())
+        return like.new_zeros(batch_size, self.hidden, dtype=accumulation_dtype(like.dtype))
 
     def state_size(self, batch_size: int, length: int) -> int:
-        return batch_size * self.channels * self._dtype.itemsize
-
-    @property
-    def _like(self) -> Tensor:
-        return next(self.parameters())
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        real = accumulation_dtype(self._like.dtype)
-        return real.to_complex() if self.complex else real
+        return batch_size * self.hidden * accumulation_dtype(next(self.parameters()).dtype).itemsize

@@ -7,77 +7,92 @@
 One gate, r, scales both the log-magnitude and the phase of the decay. Sources: De et al. 2024
 (Griffin), eq. 1 to 4; its complex form in the recurrentgemma code; Gallo Fernández 2025 (Poolformer).
 
-Shapes: B batch, L length, D width, N channels, H blocks.
+Shapes: B batch, L length, D width, H hidden, N channels, G gates.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.contracts import State, require
+from models.block_diagonal import block_diagonal
 from models.initialization import Dense, lecun_normal_
-from models.mixers.recurrence import RecurrentMixer, RingConfig, RingDecay, as_real, recurrence
+from models.mixers.recurrence import RecurrentMixer, RingConfig, RingDecay
+from models.scan import gated_scan
 
 
 @dataclass(frozen=True, kw_only=True)
 class RGLRUConfig(RingConfig):
     blocks: int | None = None
     """Blocks of the gates' matrices; null: hidden / 8, or the next smaller number that divides."""
+    recurrence_gate: bool = True
+    """The gate r on the decay; without it the decay is the same at every step."""
+    input_gate: bool = True
+    """The gate i on the input."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.blocks is None or self.blocks >= 1, "blocks", "must be at least 1, or null")
+        gated = self.recurrence_gate or self.input_gate
+        require(gated, "input_gate", "or recurrence_gate must be on; the mixer without gates is `lru`")
 
 
 class RGLRU(RecurrentMixer):
     """Gated linear recurrence with complex decays, Poolformer's own mixer."""
 
     Config = RGLRUConfig
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"complex": False, "recurrence_gate": False, "ring_of": "decay"},
+        {"input_gate": False, "normalize_input": False, "adaptive_phase": True},
+    )
 
     def __init__(self, config: RGLRUConfig, *, width: int, stride: int = 1) -> None:
         super().__init__()
-        hidden = config.hidden or 2 * width
-        self.complex = config.complex
-        self.channels = hidden // 2 if config.complex else hidden
-        self.normalize_input = config.normalize_input
-        self.input = Dense(width, hidden)
-        self.gates = BlockDiagonalGates(hidden, self.channels, _blocks(config, hidden, self.channels))
-        self.decay = RingDecay(config, self.channels, stride)
-        self.output = Dense(hidden, width)
+        self.config = config
+        self.hidden = config.hidden or 2 * width
+        channels = self.hidden // 2 if config.complex else self.hidden
+        self.input = Dense(width, self.hidden)
+        blocks = _blocks(config, self.hidden, channels)
+        gates = config.recurrence_gate + config.input_gate
+        self.gates = BlockDiagonalGates(gates, self.hidden, channels, blocks)
+        self.decay = RingDecay(config, channels, stride)
+        self.output = Dense(self.hidden, width)
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         v = self.input(x)
-        recurrence_gate, input_gate = self.gates(v)
+        logits = list(self.gates(v).unbind(2))
         log_decay, phase = self.decay()
-        h = recurrence(
+        h = gated_scan(
             v,
             state,
-            log_decay=recurrence_gate * log_decay,
-            phase=None if phase is None else recurrence_gate * phase,
-            gain=input_gate,
-            normalize=self.normalize_input,
+            log_decay=log_decay,
+            phase=phase,
+            recurrence_logits=logits.pop(0) if self.config.recurrence_gate else None,
+            input_logits=logits.pop(0) if self.config.input_gate else None,
+            normalize=self.config.normalize_input,
+            backend=self.config.scan,
         )
-        return self.output(as_real(h).to(x.dtype)), h[:, -1]
+        return self.output(h.to(x.dtype)), h[:, -1]
 
 
 class BlockDiagonalGates(nn.Module):
-    """Two sigmoid gates of block-diagonal maps, found together. Float[B, L, I] -> two of [B, L, N]."""
+    """The logits of G gates, of block-diagonal maps, found together. Float[B, L, H] -> [B, L, G, N]."""
 
-    def __init__(self, inputs: int, channels: int, blocks: int) -> None:
+    def __init__(self, gates: int, inputs: int, channels: int, blocks: int) -> None:
         super().__init__()
         self.blocks = blocks
-        self.weight = nn.Parameter(torch.empty(2, blocks, inputs // blocks, channels // blocks))
-        self.bias = nn.Parameter(torch.empty(2, channels))
+        self.weight = nn.Parameter(torch.empty(gates, blocks, inputs // blocks, channels // blocks))
+        self.bias = nn.Parameter(torch.empty(gates, channels))
         lecun_normal_(self.weight, fan_in=inputs)
         lecun_normal_(self.bias, fan_in=blocks)  # the original draws these too
 
-    def forward(self, v: Tensor) -> tuple[Tensor, ...]:
-        blocks = v.unflatten(-1, (self.blocks, -1))
-        logits = torch.einsum("blhi,ghio->blgho", blocks, self.weight).flatten(-2)
-        return torch.sigmoid(logits + self.bias).unbind(-2)
+    def forward(self, v: Tensor) -> Tensor:
+        return block_diagonal(v, self.weight, self.bias)
 
 
 def _blocks(config: RGLRUConfig, hidden: int, channels: int) -> int:

@@ -5,9 +5,7 @@ Their arrays are named by the paths of their flax modules, such as
 written down once, as a way to read one of their arrays out of one of our parameters.
 
 What differs: their linear kernels are (inputs, outputs); convolutional up-pool kernels are stored
-reversed in time; the two gates of an RG-LRU are separate, the input's first; complex states are
-laid out as all real parts, then all imaginary ones, where our output layer has each channel's parts
-side by side.
+reversed in time; the two gates of an RG-LRU are separate, the input's first.
 """
 
 from __future__ import annotations
@@ -93,14 +91,6 @@ def _(module: BlockDiagonalGates) -> Iterator[Array]:
     yield "BlockDiagonalLinear_1/b", "bias", lambda bias: blocks(bias)[0]
 
 
-def _state_output(module: RGLRU | LRU) -> Iterator[Array]:
-    def parts_apart(weight: Tensor) -> Tensor:
-        return weight.mT.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
-
-    yield "Dense_1/kernel", "output.weight", parts_apart if module.complex else _transposed
-    yield "Dense_1/bias", "output.bias", _same
-
-
 @arrays_of.register
 def _(module: RGLRU) -> Iterator[Array]:
     yield from _below("Dense_0", "input", module.input)
@@ -108,7 +98,7 @@ def _(module: RGLRU) -> Iterator[Array]:
         yield name, f"gates.{parameter}", read
     for name, parameter, read in arrays_of(module.decay):
         yield name, f"decay.{parameter}", read
-    yield from _state_output(module)
+    yield from _below("Dense_1", "output", module.output)
 
 
 @arrays_of.register
@@ -116,7 +106,7 @@ def _(module: LRU) -> Iterator[Array]:
     yield from _below("Dense_0", "input", module.input)
     for name, parameter, read in arrays_of(module.decay):
         yield name, f"decay.{parameter}", read
-    yield from _state_output(module)
+    yield from _below("Dense_1", "output", module.output)
 
 
 @arrays_of.register

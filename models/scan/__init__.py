@@ -1,5 +1,5 @@
-"""The linear recurrence h_t = a_t h_{t-1} + b_t: one door, several backends behind it."""
+"""Linear recurrences, alone and with an RG-LRU's gates: two doors, several backends behind them."""
 
-from models.scan.door import backend_for, linear_scan
+from models.scan.door import backend_for, backends, gated_scan, linear_scan
 
-__all__ = ["backend_for", "linear_scan"]
+__all__ = ["backend_for", "backends", "gated_scan", "linear_scan"]

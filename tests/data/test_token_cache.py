@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.cache import cache_root
 from harness.data import token_cache
 from harness.errors import DataError
 
@@ -165,7 +166,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, monkeypatch):
 
 def test_without_a_chosen_root_the_users_cache_folder_is_taken(monkeypatch):
     monkeypatch.delenv("HARNESS_CACHE")
-    assert "longseq-harness" in str(token_cache.root())
+    assert "longseq-harness" in str(cache_root())
 
 
 def _slow_build(writer: token_cache.TokenWriter) -> list[str]:

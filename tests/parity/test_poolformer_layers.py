@@ -66,19 +66,13 @@ def results(case: Case, layer: nn.Module, dtype: torch.dtype) -> Results:
     elif isinstance(layer, LinearUpPool):
         found["output"], found["new_state"] = layer.resume(inputs["x"], inputs["state"])
     else:
-        state = _our_state(inputs["h_prev"], layer.complex)
-        found["output"], state = layer.resume(inputs["x"], state)
-        found["new_state"] = torch.cat((state.real, state.imag), -1) if layer.complex else state
+        found["output"], found["new_state"] = layer.resume(inputs["x"], inputs["h_prev"])
     loss = sum((found[n] * torch.from_numpy(case.arrays[f"cotangent_{n}"]).to(dtype)).sum() for n in found)
     loss.backward()
     gradients = {name: p.grad for name, p in layer.named_parameters()}
     found |= {f"grad/{name}": grad for name, grad in to_original(layer, gradients).items()}
     found |= {f"grad_input/{name}": value.grad for name, value in inputs.items()}
     return {name: value.detach().double().numpy() for name, value in found.items()}
-
-
-def _our_state(h: Tensor, is_complex: bool) -> Tensor:
-    return torch.complex(*h.chunk(2, dim=-1)) if is_complex else h
 
 
 def test_outputs_states_and_gradients_match_in_float64(layer_case: Case) -> None:

@@ -1,0 +1,1 @@
+"""C++ kernels for a CPU, built on first use, and how they are called."""
