@@ -21,6 +21,9 @@ Shapes: D channels, N/2 conjugate pairs, L length, F = floor(L/2) + 1 frequencie
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,13 +35,21 @@ CHUNK_ELEMENTS = 1 << 20
 """Of the D x N/2 x F terms, as many are in memory at once; a few times that again in temporaries."""
 
 
-def generating_function(
-    length: int, *, step: Tensor, eigenvalue: Tensor, p: Tensor, b: Tensor, c: Tensor
-) -> Tensor:
-    """K^ at the non-negative frequencies, complex [D, F]: what an inverse real FFT turns into the kernel.
+class ContinuousSystem(NamedTuple):
+    """A = Lambda - p p* and B of each channel, one of each conjugate pair, and the step of time."""
 
-    step: [D, 1]; eigenvalue, p, b and c (which is C~): complex [D, N/2], one of each conjugate pair.
+    step: Tensor  # [D, 1]
+    eigenvalue: Tensor  # complex [D, N/2], as p and b are
+    p: Tensor
+    b: Tensor
+
+
+def generating_function(length: int, system: ContinuousSystem, c: Tensor) -> Tensor:
+    """K^ at the non-negative frequencies, complex [D, F]: an inverse real FFT turns it into the kernel.
+
+    c: C~, complex [D, N/2].
     """
+    step, eigenvalue, p, b = system
     # half of theta in float64, as its sine and cosine near 0 and pi/2 count
     half_angle = math.pi / length * torch.arange(length // 2 + 1, dtype=torch.float64, device=step.device)
     products = torch.stack((c * b, c * p, p.conj() * b, p.conj() * p), dim=1)  # [D, 4, N/2]
@@ -46,11 +57,10 @@ def generating_function(
     modulus, real = eigenvalue.abs(), eigenvalue.real
     report_flops(10 * eigenvalue.numel() * len(half_angle))  # the denominators and their reciprocals
     chunk = max(CHUNK_ELEMENTS // eigenvalue.numel(), 1)
-    parts = [
-        # the terms are made again in the backward pass
-        checkpoint(_evaluate, angles, step, modulus, real, numerators, use_reentrant=False)
-        for angles in half_angle.split(chunk)
-    ]
+    evaluate: Callable[..., Tensor] = _evaluate
+    if torch.is_grad_enabled():  # the terms are made again in the backward pass
+        evaluate = partial(checkpoint, _evaluate, use_reentrant=False)
+    parts = [evaluate(angles, step, modulus, real, numerators) for angles in half_angle.split(chunk)]
     return torch.cat(parts, dim=1)
 
 

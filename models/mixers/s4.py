@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts import require
-from models.mixers.cauchy import generating_function
+from models.mixers.cauchy import ContinuousSystem, generating_function
 from models.mixers.linear_system import DenseSystem, as_real
 from models.mixers.recurrence import accumulation_dtype
 from models.mixers.state_space import (
@@ -59,7 +59,6 @@ class S4(StateSpaceMixer):
     Config = S4Config
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"state": 8},
-        {},
         {"state": 4, "systems": 1, "algorithm": "cauchy", "glu": False},
     )
 
@@ -74,8 +73,9 @@ LARGEST_INITIAL_B = 2.0
 class NormalPlusLowRankSpace(StateSpace):
     """A system with A = Lambda - p p* for each channel.
 
-    log_step: [D], log_decay and frequency: [S, N/2], Lambda = -exp(log_decay) + i frequency;
-    p, b: [S, N/2, 2] and c: [D, N/2, 2], real and imaginary parts.
+    log_step: [D], log_decay and frequency: [S, N/2], Lambda = -exp(log_decay) - i frequency, of each
+    pair the one below the real axis, as in the original; p, b: [S, N/2, 2] and c: [D, N/2, 2], real
+    and imaginary parts.
     """
 
     def __init__(self, config: S4Config, width: int) -> None:
@@ -95,28 +95,24 @@ class NormalPlusLowRankSpace(StateSpace):
     def kernel(self, length: int) -> Tensor:
         if self.algorithm == "powers":
             return self.system().kernel(length)
-        step, eigenvalue, p, b = self._continuous()
-        c = self.truncated_c(length)
-        return torch.fft.irfft(
-            generating_function(length, step=step, eigenvalue=eigenvalue, p=p, b=b, c=c), n=length
-        )
+        spectrum = generating_function(length, self.continuous(), self.truncated_c(length))
+        return torch.fft.irfft(spectrum, n=length)
 
     def system(self) -> DenseSystem:
         """With real and imaginary parts of the state as numbers of their own."""
-        step, eigenvalue, p, b = self._continuous()
-        pairs = eigenvalue.shape[1]
-        basis = torch.eye(2 * pairs, dtype=step.dtype, device=step.device)
+        now = self.continuous()
+        pairs = now.b.shape[1]
+        basis = torch.eye(2 * pairs, dtype=now.step.dtype, device=now.step.device)
         basis = torch.view_as_complex(basis.view(-1, 1, pairs, 2))
-        transition = as_real(2 * _solve(basis, step, eigenvalue, p) - basis).transpose(0, 1)
-        b = as_real(_solve(step * b, step, eigenvalue, p))
+        transition = as_real(2 * _solve(basis, now) - basis).transpose(0, 1)
+        b = as_real(_solve(now.step * now.b, now))
         return DenseSystem(transition, b, as_real(2 * as_complex(self.c).conj_physical()))
 
     def advance(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """In O(N) a channel: (I - dt/2 A)^-1 (I + dt/2 A) = 2 (I - dt/2 A)^-1 - I."""
-        step, eigenvalue, p, b = self._continuous()
+        now = self.continuous()
         h = torch.view_as_complex(state.unflatten(-1, (-1, 2)))
-        driven = h + step / 2 * b * x.unsqueeze(-1)
-        h = 2 * _solve(driven, step, eigenvalue, p) - h
+        h = 2 * _solve(h + now.step / 2 * now.b * x.unsqueeze(-1), now) - h
         return _twice_real_part(as_complex(self.c).conj_physical(), h), as_real(h)
 
     def truncated_c(self, length: int) -> Tensor:
@@ -131,25 +127,26 @@ class NormalPlusLowRankSpace(StateSpace):
         dtype = accumulation_dtype(self.c.dtype)
         return torch.zeros(batch_size, width, 2 * pairs, dtype=dtype, device=self.c.device)
 
-    def own_rate_parameters(self) -> list[nn.Parameter]:
+    def ssm_parameters(self) -> list[nn.Parameter]:
         return [self.log_step, self.log_decay, self.frequency, self.p, self.b]
 
-    def _continuous(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Step [D, 1], and Lambda, p and B of each channel, [D, N/2]."""
+    def continuous(self) -> ContinuousSystem:
         dtype = accumulation_dtype(self.log_step.dtype)
-        eigenvalue = torch.complex(-self.log_decay.to(dtype).exp(), self.frequency.to(dtype))
-        each = len(self.log_step) // len(eigenvalue)
-        shared = (x.repeat(each, 1) for x in (eigenvalue, as_complex(self.p), as_complex(self.b)))
-        return self.log_step.to(dtype).exp().unsqueeze(-1), *shared
+        eigenvalue = torch.complex(-self.log_decay.to(dtype).exp(), -self.frequency.to(dtype))
+        shared = (eigenvalue, as_complex(self.p), as_complex(self.b))
+        repeats = len(self.log_step) // len(eigenvalue)
+        step = self.log_step.to(dtype).exp().unsqueeze(-1)
+        return ContinuousSystem(step, *(x.repeat(repeats, 1) for x in shared))
 
 
-def _solve(r: Tensor, step: Tensor, eigenvalue: Tensor, p: Tensor) -> Tensor:
+def _solve(r: Tensor, system: ContinuousSystem) -> Tensor:
     """(I - dt/2 (Lambda - p p*))^-1 r for r [..., D, N/2], by the Woodbury identity."""
-    half = step / 2
-    inverse = 1 / (1 - half * eigenvalue)
-    r, q = inverse * r, inverse * p
-    scale = half.squeeze(-1) / (1 + half.squeeze(-1) * _twice_real_part(p, q))
-    return r - (scale * _twice_real_part(p, r)).unsqueeze(-1) * q
+    half = system.step / 2
+    inverse = 1 / (1 - half * system.eigenvalue)
+    r, q = inverse * r, inverse * system.p
+    half = half.squeeze(-1)
+    scale = half / (1 + half * _twice_real_part(system.p, q))
+    return r - (scale * _twice_real_part(system.p, r)).unsqueeze(-1) * q
 
 
 def _twice_real_part(x: Tensor, y: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class DiagonalSpace(StateSpace):
         dtype = dtype if self.frequency is None else dtype.to_complex()
         return torch.zeros(batch_size, *self.log_decay.shape, dtype=dtype, device=self.log_decay.device)
 
-    def own_rate_parameters(self) -> list[nn.Parameter]:
+    def ssm_parameters(self) -> list[nn.Parameter]:
         frequency = [] if self.frequency is None else [self.frequency]
         return [self.log_step, self.log_decay, *frequency, self.b]
 

@@ -13,7 +13,6 @@ Shapes: B batch, L length, D width, N real numbers in the state of a channel, N/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -48,7 +47,7 @@ class StateSpaceConfig:
 
 
 class StateSpace(nn.Module):
-    """The linear system of each channel, [B, L, D] -> [B, L, D] once it is convolved with; its parameters."""
+    """The parameters of a linear system for each channel, and what is computed from them."""
 
     def kernel(self, length: int) -> Tensor:
         """The first L values of each channel's impulse response, Float[D, L]."""
@@ -65,7 +64,7 @@ class StateSpace(nn.Module):
     def initial_state(self, batch_size: int) -> Tensor:
         raise NotImplementedError
 
-    def own_rate_parameters(self) -> Sequence[nn.Parameter]:
+    def ssm_parameters(self) -> list[nn.Parameter]:
         """Of the dynamics: A, B and the step sizes."""
         raise NotImplementedError
 
@@ -110,7 +109,7 @@ class StateSpaceMixer(nn.Module):
 
     def ssm_parameters(self) -> list[nn.Parameter]:
         """Those that the originals train at a rate of 1e-3, whatever the rest's, without weight decay."""
-        return list(self.ssm.own_rate_parameters())
+        return self.ssm.ssm_parameters()
 
     def _wide(self, x: Tensor) -> Tensor:
         return x.to(accumulation_dtype(self.direct.dtype))
@@ -120,7 +119,7 @@ class StateSpaceMixer(nn.Module):
         return F.glu(y, dim=-1) if self.glu else y
 
 
-class NormalPlusLowRank(NamedTuple):
+class Legs(NamedTuple):
     """Lambda - p p* and B of HiPPO-LegS in its eigenbasis, one of each conjugate pair: Float64[N/2]."""
 
     frequency: Tensor
@@ -129,7 +128,7 @@ class NormalPlusLowRank(NamedTuple):
     b: Tensor
 
 
-def hippo_legs(size: int) -> NormalPlusLowRank:
+def hippo_legs(size: int) -> Legs:
     """Of the N x N matrix, N even, by falling frequency.
 
     The phase of each eigenvector is free; chosen here so that p, and with it b = sqrt(2) p, is positive.
@@ -142,7 +141,7 @@ def hippo_legs(size: int) -> NormalPlusLowRank:
     frequency, vectors = frequency[: size // 2 - 1 : -1], vectors[:, : size // 2 - 1 : -1]
     p = np.abs(vectors.conj().T @ b) / math.sqrt(2)
     # `torch.tensor` makes a new tensor on the default device, which may be meta
-    return NormalPlusLowRank(*(torch.tensor(x.copy()) for x in (frequency, p, math.sqrt(2) * p)))
+    return Legs(*(torch.tensor(x.copy()) for x in (frequency, p, math.sqrt(2) * p)))
 
 
 def log_uniform(count: int, smallest: float, largest: float) -> Tensor:

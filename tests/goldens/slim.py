@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDERS = ("poolformer", "poolformer_layers")
+CASES = ("poolformer/*", "poolformer_layers/*", "sashimi/s4block_layer", "rglru/*")
+UNREAD_ARRAYS = ("learning_rates", "dA", "dB", "dC")
 UNREAD_FACTS = ("arrays", "parameter_meaning", "pooled_init_statistics", "per_module", "per_block")
 
 
 def read(name: str) -> bool:
-    """Whether a test reads this array: no sub-module outputs, no float32 run, no unrounded schedule."""
-    return not (name.startswith("act/") or name.endswith("_f32") or name == "learning_rates")
+    """Whether a test reads this array: no inner values, no float32 run, no unrounded schedule."""
+    return not (name.startswith("act/") or name.endswith("_f32") or name in UNREAD_ARRAYS)
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
@@ -35,16 +36,17 @@ def rounded(array: np.ndarray) -> np.ndarray:
 
 def main(source: Path) -> None:
     here = Path(__file__).parent
-    for folder in FOLDERS:
-        (here / folder).mkdir(exist_ok=True)
-        for path in sorted((source / folder).glob("*.json")):
+    for case in CASES:
+        folder = here / Path(case).parent
+        folder.mkdir(exist_ok=True)
+        for path in sorted(source.glob(f"{case}.json")):
             facts = json.loads(path.read_text())
             slim = {key: value for key, value in facts.items() if key not in UNREAD_FACTS}
-            (here / folder / path.name).write_text(json.dumps(slim, separators=(",", ":")) + "\n")
-        for path in sorted((source / folder).glob("*.npz")):
+            (folder / path.name).write_text(json.dumps(slim, separators=(",", ":")) + "\n")
+        for path in sorted(source.glob(f"{case}.npz")):
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: rounded(file[name]) for name in file.files if read(name)}
-            np.savez_compressed(here / folder / path.name, **arrays)
+            np.savez_compressed(folder / path.name, **arrays)
 
 
 if __name__ == "__main__":
