@@ -54,5 +54,11 @@ class DiagonalRNN(RecurrentMixer):
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         logit = self.decay_logit.to(accumulation_dtype(self.decay_logit.dtype))
-        h = gated_scan(self.input(x), state, log_decay=F.logsigmoid(logit), normalize=self.normalize_input)
+        h = gated_scan(
+            self.input(x),
+            state,
+            log_decay=F.logsigmoid(logit),
+            normalize=self.normalize_input,
+            check=False,
+        )
         return (self.direct(x) + self.output(h.to(x.dtype))) / 2, h[:, -1]

@@ -40,5 +40,6 @@ class LRU(RecurrentMixer):
             phase=phase,
             normalize=self.config.normalize_input,
             backend=self.config.scan,
+            check=False,
         )
         return self.output(h.to(x.dtype)), h[:, -1]

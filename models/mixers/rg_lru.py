@@ -76,6 +76,7 @@ class RGLRU(RecurrentMixer):
             input_logits=logits.pop(0) if self.config.input_gate else None,
             normalize=self.config.normalize_input,
             backend=self.config.scan,
+            check=False,
         )
         return self.output(h.to(x.dtype)), h[:, -1]
 

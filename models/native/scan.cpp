@@ -14,7 +14,15 @@ namespace {
 constexpr int64_t BLOCK = 128;  // channels that a task takes through time; their states fit L1
 constexpr int64_t FLUSH = 64;   // steps after which float sums over time are added up in double
 
+constexpr int64_t AHEAD = 4;    // steps; processors foresee reads towards lower addresses badly
+
+template <class T> INLINE void prefetch(const T* from, int64_t count) {
+    for (int64_t n = 0; n < count; n += 64 / sizeof(T)) __builtin_prefetch(from + n);
+}
+
 // ------------------------------------------------------------------------------------- plain scans
+// States are carried in double: memory is what limits a plain scan, and where decays are slow the
+// rounding of thousands of steps would add up.
 
 template <class T, bool COMPLEX>
 void scan_forward(const T* a, const T* b, const T* h0, T* h, int64_t B, int64_t L, int64_t N, int64_t reverse,
@@ -23,7 +31,7 @@ void scan_forward(const T* a, const T* b, const T* h0, T* h, int64_t B, int64_t 
     in_parallel(B * blocks, B * L * N * parts, threads, [=](int64_t task) {
         const int64_t first = task % blocks * BLOCK, count = std::min(BLOCK, N - first);
         const int64_t row = task / blocks * L * N + first;
-        T state[2 * BLOCK];
+        alignas(64) double state[2 * BLOCK];
         std::copy_n(h0 + (task / blocks * N + first) * parts, count * parts, state);
         for (int64_t step = 0; step < L; ++step) {
             const int64_t at = (row + (reverse ? L - 1 - step : step) * N) * parts;
@@ -31,11 +39,14 @@ void scan_forward(const T* a, const T* b, const T* h0, T* h, int64_t B, int64_t 
             T* at_h = h + at;
             SIMD for (int64_t n = 0; n < count; ++n) {
                 if (COMPLEX) {
-                    const T a_re = at_a[2 * n], a_im = at_a[2 * n + 1], re = state[2 * n], im = state[2 * n + 1];
-                    at_h[2 * n] = state[2 * n] = a_re * re - a_im * im + at_b[2 * n];
-                    at_h[2 * n + 1] = state[2 * n + 1] = a_re * im + a_im * re + at_b[2 * n + 1];
+                    const double a_re = at_a[2 * n], a_im = at_a[2 * n + 1], re = state[2 * n], im = state[2 * n + 1];
+                    state[2 * n] = a_re * re - a_im * im + at_b[2 * n];
+                    state[2 * n + 1] = a_re * im + a_im * re + at_b[2 * n + 1];
+                    at_h[2 * n] = T(state[2 * n]);
+                    at_h[2 * n + 1] = T(state[2 * n + 1]);
                 } else {
-                    at_h[n] = state[n] = at_a[n] * state[n] + at_b[n];
+                    state[n] = at_a[n] * state[n] + at_b[n];
+                    at_h[n] = T(state[n]);
                 }
             }
         }
@@ -51,31 +62,33 @@ void scan_backward(const T* a, const T* h, const T* h0, const T* dh, T* da, T* d
     in_parallel(B * blocks, B * L * N * parts, threads, [=](int64_t task) {
         const int64_t first = task % blocks * BLOCK, count = std::min(BLOCK, N - first);
         const int64_t row = task / blocks * L * N + first, start = (task / blocks * N + first) * parts;
-        T carry[2 * BLOCK] = {};
+        alignas(64) double carry[2 * BLOCK] = {};
         for (int64_t step = L - 1; step >= 0; --step) {
             const int64_t at = (row + (reverse ? L - 1 - step : step) * N) * parts;
             const T* before = step == 0 ? h0 + start : h + at + (reverse ? N : -N) * parts;
             const T *at_a = a + at, *at_dh = dh + at;
             T *at_da = da + at, *at_db = db + at;
+            for (const T* read : {at_a, at_dh, before}) prefetch(read - (reverse ? -AHEAD : AHEAD) * N * parts, count * parts);
             SIMD for (int64_t n = 0; n < count; ++n) {
                 if (COMPLEX) {
-                    const T g_re = at_dh[2 * n] + carry[2 * n], g_im = at_dh[2 * n + 1] + carry[2 * n + 1];
-                    const T a_re = at_a[2 * n], a_im = at_a[2 * n + 1], re = before[2 * n], im = before[2 * n + 1];
-                    at_db[2 * n] = g_re;
-                    at_db[2 * n + 1] = g_im;
-                    at_da[2 * n] = g_re * re + g_im * im;
-                    at_da[2 * n + 1] = g_im * re - g_re * im;
+                    const double g_re = at_dh[2 * n] + carry[2 * n], g_im = at_dh[2 * n + 1] + carry[2 * n + 1];
+                    const double a_re = at_a[2 * n], a_im = at_a[2 * n + 1];
+                    const T re = before[2 * n], im = before[2 * n + 1];
+                    at_db[2 * n] = T(g_re);
+                    at_db[2 * n + 1] = T(g_im);
+                    at_da[2 * n] = T(g_re) * re + T(g_im) * im;
+                    at_da[2 * n + 1] = T(g_im) * re - T(g_re) * im;
                     carry[2 * n] = a_re * g_re + a_im * g_im;
                     carry[2 * n + 1] = a_re * g_im - a_im * g_re;
                 } else {
-                    const T g = at_dh[n] + carry[n];
-                    at_db[n] = g;
-                    at_da[n] = g * before[n];
+                    const double g = at_dh[n] + carry[n];
+                    at_db[n] = T(g);
+                    at_da[n] = T(g) * before[n];
                     carry[n] = at_a[n] * g;
                 }
             }
         }
-        std::copy_n(carry, count * parts, dh0 + start);
+        for (int64_t n = 0; n < count * parts; ++n) dh0[start + n] = T(carry[n]);
     });
 }
 
@@ -131,7 +144,7 @@ void gated_forward(const Gated<T>& g, T* h, int64_t B, int64_t L, int64_t N, int
         const int64_t first = task % blocks * BLOCK, count = std::min(BLOCK, N - first), b = task / blocks;
         const T *log_decay = g.log_decay + first, *phase = COMPLEX ? g.phase + first : g.log_decay;
         const T normalize = T(g.normalize);
-        T state_re[BLOCK], state_im[BLOCK];
+        alignas(64) T state_re[BLOCK], state_im[BLOCK];
         std::copy_n(g.h0 + b * width + first, count, state_re);
         if (COMPLEX) std::copy_n(g.h0 + b * width + N + first, count, state_im);
         const ConstantDecay<T, COMPLEX> constant(g, first, CONSTANT ? count : 0);
@@ -179,7 +192,7 @@ void gated_backward(const Gated<T>& g, const T* h, const T* dh, const GatedGradi
         const int64_t first = task % blocks * BLOCK, count = std::min(BLOCK, N - first), b = task / blocks;
         const T *log_decay = g.log_decay + first, *phase = COMPLEX ? g.phase + first : g.log_decay;
         const T normalize = T(g.normalize), smallest_scale = T(g.smallest_scale);
-        T carry_re[BLOCK] = {}, carry_im[BLOCK] = {}, sum_decay[BLOCK] = {}, sum_phase[BLOCK] = {};
+        alignas(64) T carry_re[BLOCK] = {}, carry_im[BLOCK] = {}, sum_decay[BLOCK] = {}, sum_phase[BLOCK] = {};
         const ConstantDecay<T, COMPLEX> constant(g, first, CONSTANT ? count : 0);
         for (int64_t t = L - 1; t >= 0; --t) {
             const int64_t at = (b * L + t) * width + first;

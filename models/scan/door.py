@@ -64,7 +64,13 @@ def backend_for(device: torch.device | str, name: str | None = None) -> str:
 
 
 def linear_scan(
-    a: Tensor, b: Tensor, h0: Tensor | None = None, *, reverse: bool = False, backend: str | None = None
+    a: Tensor,
+    b: Tensor,
+    h0: Tensor | None = None,
+    *,
+    reverse: bool = False,
+    backend: str | None = None,
+    check: bool = True,
 ) -> Tensor:
     """All states of the recurrence h_t = a_t h_{t-1} + b_t along the second axis.
 
@@ -73,6 +79,10 @@ def linear_scan(
     the end, h_t = a_t h_{t+1} + b_t, and the last state is ``h[:, 0]``. Differentiable once in a, b
     and h0. Half-precision inputs are accumulated, and returned, in float32: a state must not lose
     what many small steps add up to. On the meta device only the shape is computed.
+
+    `check` reads a and b once more, to refuse |a| > 1 and what is not a number. Layers whose decays
+    are bounded by construction do without: their numbers break only when a training diverges, which
+    is the training's to say.
 
     Raises: ValueError naming the argument and what was expected of it.
     """
@@ -88,6 +98,11 @@ def linear_scan(
     elif h0.dtype in _HALF:
         h0 = h0.float()
     _require_like("h0", h0, a, list(a[:, 0].shape))
+    if check and a.device.type != "meta":
+        _require_numbers(b=b, h0=h0)
+        largest = a.detach().abs().amax().item()
+        if not largest <= 1 + 4 * torch.finfo(a.dtype).eps:
+            raise ValueError(f"a must have |a| <= 1 throughout, got {largest:.6g}")
 
     report_flops((8 if a.is_complex() else 2) * a.numel())
     if a.device.type == "meta":
@@ -106,6 +121,7 @@ def gated_scan(
     normalize: bool = True,
     largest_slope: float = LARGEST_SLOPE,
     backend: str | None = None,
+    check: bool = True,
 ) -> Tensor:
     """All states of the RG-LRU's recurrence, its gates included, along the second axis.
 
@@ -115,7 +131,7 @@ def gated_scan(
     x: [B, L, N], or with a phase [B, L, 2N]: the real parts of all channels, then the imaginary ones;
     h0 [B, N] or [B, 2N] and the result are laid out alike. logits: [B, L, N]; log_decay (negative),
     phase: [N]. The square root is 1 without `normalize`. States, and the result, are at least
-    float32. Differentiable once in every tensor.
+    float32. Differentiable once in every tensor. `check`: as for `linear_scan`.
 
     Sources: De et al. 2024 (Griffin), eq. 1 to 4; its complex form in the recurrentgemma code.
     Raises: ValueError naming the argument and what was expected of it.
@@ -140,6 +156,13 @@ def gated_scan(
     wide = [value.to(dtype) if value is not None else None for value in (log_decay, phase)]
     h0 = x.new_zeros(batch, width, dtype=dtype) if h0 is None else h0.to(dtype)
     assert wide[0] is not None
+    if check and x.device.type != "meta":
+        _require_numbers(
+            x=x, h0=h0, phase=phase, recurrence_logits=recurrence_logits, input_logits=input_logits
+        )
+        largest = log_decay.detach().amax().item()
+        if not largest <= 0:
+            raise ValueError(f"log_decay must not be above 0, got {largest:.6g}")
 
     report_flops((8 if phase is not None else 2) * batch * length * channels)
     if x.device.type == "meta":
@@ -160,6 +183,12 @@ def _on_meta(x: Tensor, wide: list[Tensor | None], *logits: Tensor | None) -> Te
         if value is not None:
             x = x * value.sum().to(x.dtype)
     return x
+
+
+def _require_numbers(**tensors: Tensor | None) -> None:
+    for name, value in tensors.items():
+        if value is not None and value.detach().isnan().any():
+            raise ValueError(f"{name} must be numbers, got NaN in its {list(value.shape)}")
 
 
 def _require_like(name: str, value: Tensor, a: Tensor, shape: list[int]) -> None:

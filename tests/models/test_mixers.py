@@ -16,13 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.configuration import build
 from harness.contracts import counting_flops
 from harness.errors import ConfigError
-from models.mixers.recurrence import recurrence
 
 few = settings(max_examples=15, deadline=None)
 SPECS: dict[str, dict[str, Any]] = {
     "rg_lru": {"name": "rg_lru"},
     "rg_lru real": {"name": "rg_lru", "complex": False, "hidden": 12, "blocks": 3},
     "rg_lru unscaled": {"name": "rg_lru", "normalize_input": False},
+    "rg_lru without a recurrence gate": {"name": "rg_lru", "recurrence_gate": False},
+    "rg_lru without an input gate": {"name": "rg_lru", "input_gate": False, "ring_of": "decay"},
     "lru": {"name": "lru"},
     "lru real": {"name": "lru", "complex": False},
     "diagonal_rnn": {"name": "diagonal_rnn"},
@@ -106,38 +107,6 @@ def test_a_decay_within_rounding_of_one_gives_numbers_and_bounded_gradients() ->
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
-def test_the_normalised_recurrence_is_that_of_the_paper() -> None:
-    log_decay, phase = -torch.rand(2, 9, 3, dtype=torch.float64), randn(2, 9, 3)
-    gain, x = torch.rand(2, 9, 3, dtype=torch.float64), randn(2, 9, 6)
-    h, expected = torch.zeros(2, 3, dtype=torch.complex128), []
-    values = torch.complex(x[..., :3], x[..., 3:])
-    for t in range(9):
-        a = torch.exp(torch.complex(log_decay[:, t], phase[:, t]))
-        h = a * h + torch.sqrt(1 - a.abs() ** 2) * gain[:, t] * values[:, t]
-        expected.append(h)
-    found = recurrence(x, None, log_decay=log_decay, phase=phase, gain=gain)
-    torch.testing.assert_close(found, torch.stack(expected, dim=1))
-
-
-@pytest.mark.parametrize("phase", [None, randn(2, 4, 3).requires_grad_()])
-def test_the_gradients_of_decay_and_phase_agree_with_finite_differences(phase: Tensor | None) -> None:
-    log_decay = (-torch.rand(2, 4, 3, dtype=torch.float64) - 0.1).requires_grad_()
-    x = randn(2, 4, 3 if phase is None else 6).requires_grad_()
-
-    def run(log_decay: Tensor, x: Tensor, *rest: Tensor) -> Tensor:
-        return recurrence(x, None, log_decay=log_decay, phase=rest[0] if rest else None)
-
-    inputs = (log_decay, x) if phase is None else (log_decay, x, phase)
-    assert torch.autograd.gradcheck(run, inputs)
-
-
-def test_the_slope_of_the_input_scale_is_bounded() -> None:
-    log_decay = torch.tensor([[[-1e-9]]], dtype=torch.float64, requires_grad=True)
-    recurrence(torch.ones(1, 1, 1, dtype=torch.float64), None, log_decay=log_decay).sum().backward()
-    # without the bound, 1 / sqrt(2e-9) = 22361; with it, 2 * 200 * |a|^2
-    assert log_decay.grad.item() == pytest.approx(-400, rel=1e-6)
-
-
 @pytest.mark.parametrize(("adaptive", "largest"), [(False, 0.1), (True, 0.8)])
 def test_decays_start_on_the_ring_with_small_phases(adaptive: bool, largest: float) -> None:
     spec = {"name": "rg_lru", "hidden": 4096, "adaptive_phase": adaptive}
@@ -147,6 +116,12 @@ def test_decays_start_on_the_ring_with_small_phases(adaptive: bool, largest: flo
     uniform = (radius**2 - 0.9**2) / (0.99**2 - 0.9**2)  # equal area on the ring
     assert abs(uniform.mean().item() - 0.5) < 0.03
     assert decay.phase.min() >= 0 and 0.95 * largest < decay.phase.max() / math.pi <= largest
+
+
+def test_the_ring_may_be_that_of_the_decay_itself() -> None:
+    spec = {"name": "rg_lru", "hidden": 4096, "ring_of": "decay", "max_radius": 0.999}
+    decay = torch.exp(build("mixers", spec, width=8).decay()[0])
+    assert decay.min() > 0.8999 and 0.998 < decay.max() < 0.9991
 
 
 def test_the_gates_have_an_eighth_of_the_hidden_size_in_blocks_where_that_divides() -> None:
