@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-CASES = ("poolformer/*", "poolformer_layers/*", "sashimi/s4block_layer", "rglru/*")
+CASES = ("poolformer/*", "poolformer_layers/*", "sashimi/s4block_layer", "rglru/*", "mamba/*")
 UNREAD_ARRAYS = ("learning_rates", "dA", "dB", "dC")
+REPEATED_ARRAYS = ("mamba/output_step",)  # rounded, it is `output`
 UNREAD_FACTS = ("arrays", "parameter_meaning", "pooled_init_statistics", "per_module", "per_block")
 
 
@@ -45,7 +46,12 @@ def main(source: Path) -> None:
             (folder / path.name).write_text(json.dumps(slim, separators=(",", ":")) + "\n")
         for path in sorted(source.glob(f"{case}.npz")):
             with np.load(path, allow_pickle=False) as file:
-                arrays = {name: rounded(file[name]) for name in file.files if read(name)}
+                names = [name for name in file.files if read(name)]
+                arrays = {
+                    name: rounded(file[name])
+                    for name in names
+                    if f"{folder.name}/{name}" not in REPEATED_ARRAYS
+                }
             np.savez_compressed(folder / path.name, **arrays)
 
 
