@@ -11,7 +11,7 @@ without the pole that (1 - w) / (1 + w) has at w = -1. With (X, Y) = sum_n X_n Y
 the Woodbury identity makes that (C~, B) - k (C~, p) (p*, B) / (1 + k (p*, p)). The terms of a
 conjugate pair have one real quadratic denominator in (i s), so that numerators are real:
 
-    v / (is - k z) + conj = 2 (Re v is - k Re(v conj z)) / (k^2 |z|^2 - s^2 - 2 i s k Re z)
+    v / (is - k z) + v* / (is - k z*) = 2 (is Re v - k Re(v z*)) / (k^2 |z|^2 - s^2 - 2 i s k Re z)
 
 Source: Gu, Goel and Ré 2022 (S4), appendix C.3.
 
@@ -21,15 +21,13 @@ Shapes: D channels, N/2 conjugate pairs, L length, F = floor(L/2) + 1 frequencie
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from harness.contracts import report_flops
+from models.recompute import recomputed
 
 CHUNK_ELEMENTS = 1 << 20
 """Of the D x N/2 x F terms, as many are in memory at once; a few times that again in temporaries."""
@@ -57,10 +55,11 @@ def generating_function(length: int, system: ContinuousSystem, c: Tensor) -> Ten
     modulus, real = eigenvalue.abs(), eigenvalue.real
     report_flops(10 * eigenvalue.numel() * len(half_angle))  # the denominators and their reciprocals
     chunk = max(CHUNK_ELEMENTS // eigenvalue.numel(), 1)
-    evaluate: Callable[..., Tensor] = _evaluate
-    if torch.is_grad_enabled():  # the terms are made again in the backward pass
-        evaluate = partial(checkpoint, _evaluate, use_reentrant=False)
-    parts = [evaluate(angles, step, modulus, real, numerators) for angles in half_angle.split(chunk)]
+    parts = [
+        # the terms are made again in the backward pass
+        recomputed(_evaluate, angles, step, modulus, real, numerators)
+        for angles in half_angle.split(chunk)
+    ]
     return torch.cat(parts, dim=1)
 
 

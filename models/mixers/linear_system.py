@@ -22,8 +22,10 @@ from torch import Tensor
 
 
 class LinearSystem:
-    """b, c: [D, N]; A: as the subclass says. Complex numbers stand for themselves and their conjugates'
-    share alike, so that outputs are real parts."""
+    """b, c: real or complex [D, N]; A: as the subclass says. Powers of A are kept once they are found.
+
+    Where one of each conjugate pair is kept, c is twice what it is in the full system.
+    """
 
     def __init__(self, transition: Tensor, b: Tensor, c: Tensor) -> None:
         self.b, self.c = b.unsqueeze(1), c.unsqueeze(1)
