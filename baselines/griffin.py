@@ -27,6 +27,7 @@ from baselines.local_attention import LocalAttention
 from harness.contracts import State, require
 from harness.errors import ConfigError
 from models.dropout import Dropout
+from models.gelu_gate import gelu_gate
 from models.mixers.recurrent_block import RecurrentBlock, RecurrentBlockConfig, fan_in_normal_
 from models.scan import backend_for
 
@@ -245,7 +246,7 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.ffw_up(x)
-        return self.ffw_down(F.gelu(gate, approximate="tanh") * value)
+        return self.ffw_down(gelu_gate(value, gate))
 
 
 class UpProjection(nn.Module):

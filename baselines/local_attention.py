@@ -25,6 +25,8 @@ from models.mixers.recurrent_block import fan_in_normal_
 
 CACHE_BLOCK = 256
 """The cache grows by so many steps, up to all in sight."""
+QUERIES = 256
+"""Steps of a block, at most: smaller ones read more keys twice, larger ones see more that is masked."""
 ROTARY_BASE = 10_000.0
 
 
@@ -71,7 +73,7 @@ class LocalAttention(nn.Module):
         slots = key_value[:, :, -self.in_sight :]
         if steps > self.in_sight:
             slots = slots.roll(steps % self.in_sight, dims=2)
-        return y, Cache(F.pad(slots, (0, 0, 0, self._capacity(steps) - slots.shape[2])), steps)
+        return y, Cache(self._grown(slots, steps), steps)
 
     def initial_state(self, batch_size: int) -> Cache:
         return Cache(self.proj_k.weight.new_empty(batch_size, 2, 0, self.head_width), 0)
@@ -84,7 +86,7 @@ class LocalAttention(nn.Module):
         slots, steps = state
         query, key_value = self._project(x.unsqueeze(1), steps)
         steps += 1
-        slots = F.pad(slots, (0, 0, 0, self._capacity(steps) - slots.shape[2]))
+        slots = self._grown(slots, steps)
         slots[:, :, (steps - 1) % self.in_sight] = key_value[:, :, 0]
         key, value = slots[:, :, :steps].unbind(1)
         return self._output(_attend(query, key, value)).squeeze(1), Cache(slots, steps)
@@ -96,6 +98,11 @@ class LocalAttention(nn.Module):
 
     def _capacity(self, steps: int) -> int:
         return min(CACHE_BLOCK * math.ceil(steps / CACHE_BLOCK), self.in_sight)
+
+    def _grown(self, slots: Tensor, steps: int) -> Tensor:
+        """With room for so many steps; the same tensor where it has it, as padding would copy it."""
+        room = self._capacity(steps) - slots.shape[2]
+        return F.pad(slots, (0, 0, 0, room)) if room else slots
 
     def _project(self, x: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """Float[B, L, D] -> queries Float[B, H, L, d], and keys with values Float[B, 2, L, d]."""
@@ -123,17 +130,18 @@ def rotate_half(x: Tensor, first: int = 0) -> Tensor:
 def _attend_within(window: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Queries Float[B, H, L, d] to the last S >= L keys and values Float[B, S, d] -> Float[B, H, L, d].
 
-    The first queries, with fewer than W keys before them, see all of those. The others, in blocks of at
-    most W, see the block's keys and the W before it.
+    The first queries, up to where W keys are behind, see all before them. The others, in blocks, see
+    the block's keys and the W before it.
     """
     length, past = query.shape[2], key.shape[1] - query.shape[2]
     first = min(length, window - past)
     outputs = []
     if first:
         seen = slice(0, past + first)
-        outputs.append(_attend(query[:, :, :first], key[:, seen], value[:, seen], window))
+        mask = _visible(first, past + first, window, query.device) if past else None
+        outputs.append(_attend(query[:, :, :first], key[:, seen], value[:, seen], mask, causal=past == 0))
     if length > first:
-        block = min(window, length - first)
+        block = min(window, length - first, QUERIES)
         blocks = -(-(length - first) // block)
         padding = blocks * block - (length - first)
         start = past + first - window
@@ -142,24 +150,25 @@ def _attend_within(window: int, query: Tensor, key: Tensor, value: Tensor) -> Te
             for x in (key, value)
         )  # [B blocks, W + block, d]
         query = F.pad(query[:, :, first:], (0, 0, 0, padding)).unflatten(2, (blocks, block))
-        y = _attend(query.transpose(1, 2).flatten(0, 1), key, value, window)
+        mask = _visible(block, window + block, window, query.device)
+        y = _attend(query.transpose(1, 2).flatten(0, 1), key, value, mask)
         y = y.unflatten(0, (-1, blocks)).transpose(1, 2).flatten(2, 3)
         outputs.append(y[:, :, : length - first])
     return torch.cat(outputs, dim=2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, window: int | None = None) -> Tensor:
-    """Softmax attention of Float[B, H, L, d] to Float[B, S, d], the last query at the last key.
+def _visible(length: int, keys: int, window: int, device: torch.device) -> Tensor:
+    """Bool[L, S]: which of S keys the last L steps see, themselves and at most W before."""
+    back = torch.arange(keys - length, keys, device=device)[:, None]
+    back = back - torch.arange(keys, device=device)  # steps from key to query
+    return (back >= 0) & (back <= window)
 
-    A window hides what is after a query's step or more than W before it; None: all is seen.
-    """
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False
+) -> Tensor:
+    """Softmax attention of Float[B, H, L, d] to Float[B, S, d]."""
     if query.device.type == "cpu":  # torch's own counter sees this kernel on other devices only
         report_flops(4 * query.numel() * key.shape[1])
-    length, keys = query.shape[2], key.shape[1]
-    visible = None
-    if window is not None:
-        back = torch.arange(keys - length, keys, device=query.device)[:, None]
-        back = back - torch.arange(keys, device=query.device)  # steps from key to query, [L, S]
-        visible = (back >= 0) & (back <= window)
     key, value = (x.unsqueeze(1).expand(-1, query.shape[1], -1, -1) for x in (key, value))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)

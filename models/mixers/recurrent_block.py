@@ -27,6 +27,8 @@ from torch import Tensor, nn
 
 from harness.contracts import require
 from harness.errors import HarnessError
+from models.block_diagonal import block_diagonal
+from models.gelu_gate import gelu_gate
 from models.mixers.recurrence import accumulation_dtype
 from models.scan import gated_scan, linear_scan
 from models.scan.composed import input_scale
@@ -85,8 +87,8 @@ class RecurrentState(NamedTuple):
     """Float[B, N], at least float32."""
     inputs: Tensor
     """The convolution's last K - 1 inputs, Float[B, K - 1, N]; zero before the start."""
-    started: Tensor
-    """Bool[B]: whether a step was made. The first one is a start."""
+    started: bool
+    """Whether a step was made: the first one is a start."""
 
 
 class RecurrentBlock(nn.Module):
@@ -126,19 +128,19 @@ class RecurrentBlock(nn.Module):
         """
         h0, inputs, started = self.initial_state(len(x)) if state is None else state
         v, inputs = self.conv_1d(self.linear_x(x), inputs, starts)
-        first = ~started.unsqueeze(1)
-        if starts is not None:
-            first = torch.cat((first | starts[:, :1], starts[:, 1:]), dim=1)
-        h = self.rg_lru(v, h0, first)
-        gate = F.gelu(self.linear_y(x), approximate="tanh")
-        y = self.linear_out(h.to(gate.dtype) * gate)
-        return y, RecurrentState(h[:, -1].clone(), inputs, torch.ones_like(started))
+        if not started:
+            first = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
+            starts = first if starts is None else torch.cat((first, starts[:, 1:]), dim=1)
+        h = self.rg_lru(v, h0, starts)
+        gate = self.linear_y(x)
+        y = self.linear_out(gelu_gate(h.to(gate.dtype), gate))
+        return y, RecurrentState(h[:, -1].clone(), inputs, True)
 
     def initial_state(self, batch_size: int) -> RecurrentState:
         weight = self.conv_1d.w
         h = weight.new_zeros(batch_size, weight.shape[1], dtype=accumulation_dtype(weight.dtype))
         inputs = weight.new_zeros(batch_size, weight.shape[0] - 1, weight.shape[1])
-        return RecurrentState(h, inputs, weight.new_zeros(batch_size, dtype=torch.bool))
+        return RecurrentState(h, inputs, False)
 
     def step(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
         y, state = self.resume(x.unsqueeze(1), state)
@@ -148,7 +150,7 @@ class RecurrentBlock(nn.Module):
         weight = self.conv_1d.w
         h = accumulation_dtype(weight.dtype).itemsize
         inputs = (weight.shape[0] - 1) * weight.element_size()
-        return batch_size * (weight.shape[1] * (h + inputs) + 1)  # and a byte for `started`
+        return batch_size * weight.shape[1] * (h + inputs)
 
 
 class TemporalConvolution(nn.Module):
@@ -190,43 +192,46 @@ class RealGatedLRU(nn.Module):
         self.input_gate = BlockDiagonal(channels, blocks)
         self.a_gate = BlockDiagonal(channels, blocks)
 
-    def forward(self, v: Tensor, h0: Tensor, starts: Tensor) -> Tensor:
+    def forward(self, v: Tensor, h0: Tensor, starts: Tensor | None = None) -> Tensor:
         """v: Float[B, L, N], h0: Float[B, N] -> all states Float[B, L, N], at least float32.
 
         starts: Bool[B, S], which of the first S <= L steps start a document; later ones do not.
         """
         log_decay = -self.c * F.softplus(self.a_param.to(accumulation_dtype(v.dtype)))
+        if starts is None:
+            return self._from_state(v, h0, log_decay)
         steps = starts.shape[1]
-        h = self._from_starts(v[:, :steps], h0, starts, log_decay)
+        h = self._from_starts(v[:, :steps], h0, log_decay, starts)
         if steps == v.shape[1]:
             return h
-        recurrence_logits, input_logits = self._gate_logits(v[:, steps:])
-        rest = gated_scan(
-            v[:, steps:],
-            h[:, -1],
+        return torch.cat((h, self._from_state(v[:, steps:], h[:, -1], log_decay)), dim=1)
+
+    def _from_state(self, v: Tensor, h0: Tensor, log_decay: Tensor) -> Tensor:
+        recurrence_logits, input_logits = self._gate_logits(v)
+        return gated_scan(
+            v,
+            h0,
             log_decay=log_decay,
             recurrence_logits=recurrence_logits,
             input_logits=input_logits,
             largest_slope=LARGEST_SLOPE,
             backend=self.scan,
+            check=False,
         )
-        return torch.cat((h, rest), dim=1)
 
-    def _from_starts(self, v: Tensor, h0: Tensor, starts: Tensor, log_decay: Tensor) -> Tensor:
+    def _from_starts(self, v: Tensor, h0: Tensor, log_decay: Tensor, starts: Tensor) -> Tensor:
         """Steps of which some may be starts, a rule that the fused scan does not have."""
         dtype = log_decay.dtype
         recurrence_gate, input_gate = (torch.sigmoid(logits.to(dtype)) for logits in self._gate_logits(v))
         log_decay = (recurrence_gate * log_decay).masked_fill(starts.unsqueeze(-1), -torch.inf)
         b = input_scale(log_decay, LARGEST_SLOPE) * (input_gate * v.to(dtype))
-        return linear_scan(torch.exp(log_decay), b, h0, backend=self.scan)
+        return linear_scan(torch.exp(log_decay), b, h0, backend=self.scan, check=False)
 
     def _gate_logits(self, v: Tensor) -> tuple[Tensor, ...]:
-        """Of the recurrence gate and the input gate, in one product: Float[B, L, N] each."""
+        """Of the recurrence gate and the input gate: Float[B, L, N] each."""
         weight = torch.stack((self.a_gate.w, self.input_gate.w))
         bias = torch.stack((self.a_gate.b, self.input_gate.b))
-        blocks = v.unflatten(-1, (weight.shape[1], -1))
-        logits = torch.einsum("blhi,ghio->gblho", blocks, weight).flatten(-2)
-        return (logits + bias[:, None, None]).unbind(0)
+        return block_diagonal(v, weight, bias).unbind(2)
 
 
 class BlockDiagonal(nn.Module):

@@ -21,7 +21,6 @@ from models.mixers.recurrent_block import (
     RealGatedLRU,
     RecurrentBlock,
     RecurrentBlockConfig,
-    RecurrentState,
     load_original,
 )
 
@@ -80,19 +79,16 @@ def build_layer(case: Case) -> nn.Module:
 
 
 def run(layer: Any, x: Tensor, starts: Tensor, h0: Tensor) -> dict[str, Tensor]:
-    """Output and last states, all steps at once from h0; a row that starts with no start continues."""
+    """Output and last states, all steps at once; the RG-LRU alone may continue from h0."""
     if isinstance(layer, RealGatedLRU):
         h = layer(x, h0, starts)
         return {"output": h, "h_last": h[:, -1]}
-    block = layer.recurrent_block if isinstance(layer, ResidualBlock) else layer
-    before = RecurrentState(h0, block.initial_state(len(x)).inputs, ~starts[:, 0])
-    inner = starts.clone()
-    inner[:, 0] = False
+    assert starts[:, 0].all() and not h0.any()
     if isinstance(layer, ResidualBlock):
-        assert not inner.any()
-        output, state = layer.resume(x, before)
+        assert not starts[:, 1:].any()
+        output, state = layer.resume(x, layer.mixer.initial_state(len(x)))
     else:
-        output, state = layer.resume(x, before, starts if inner.any() else None)
+        output, state = layer.resume(x, None, starts if starts[:, 1:].any() else None)
     return {"output": output, "h_last": state.h, "conv_state_last": state.inputs}
 
 
