@@ -82,7 +82,7 @@ class GriffinConfig(HawkConfig):
     pattern: tuple[MixerName, ...] = ("recurrent", "recurrent", "attention")
     """Mixers of the first layers, and so on."""
     heads: int = 4
-    """Queries of the attention; they share one key and one value."""
+    """Query heads of the attention; they share one key and one value."""
     window: int = 1024
     """Steps before the current one that attention sees."""
 

@@ -51,7 +51,7 @@ class RecurrentBlockConfig:
     """Factor on log a."""
     ring_of: Literal["base", "decay"] = "base"
     """What starts between the radii: a before the factor c is applied, uniform over the ring's area
-    (the authors' code), or a^c, uniform (the paper), which remembers eight times as many steps."""
+    (the authors' code), or a^c, uniform (the paper), which remembers for c times as many steps."""
     min_radius: float = 0.9
     max_radius: float = 0.999
     scan: str | None = None

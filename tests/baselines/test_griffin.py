@@ -1,4 +1,4 @@
-"""Hawk and Griffin: exact generation, attention that is local, caches of the size they say, and they learn."""
+"""Hawk and Griffin: exact generation, local attention, caches of the size they say, and they learn."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_rotated_products_depend_on_the_distance_alone(place: int, distance: int
 
 
 @given(length=st.integers(2, 30), window=windows, data=st.data())
-@few
+@settings(max_examples=10, deadline=None)
 def test_a_clip_read_in_chunks_or_generated_is_that_of_forward(
     length: int, window: int, data: st.DataObject
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_state_of_step_is_not_resumed_as_it_lacks_a_token() -> None:
 def test_the_first_prediction_is_after_silence() -> None:
     model = griffin()
     tokens = torch.tensor([[3, 9]])
-    _, (_, start) = 0, model.initial_state(1)
+    _, start = model.initial_state(1)
     after_silence, _ = model.resume(tokens, (torch.tensor([16]), start))
     close(model(tokens), after_silence)
 
@@ -168,19 +168,11 @@ def test_every_third_mixer_of_griffin_attends_and_none_of_hawk() -> None:
     assert kinds(Hawk(HawkConfig(width=16, layers=4))) == list("rrrr")
 
 
-@pytest.mark.parametrize(
-    ("parameters", "options"),
-    [
-        (2_682_862_080, {"width": 2560, "layers": 26, "heads": 10, "window": 2048}),
-        (8_579_977_216, {"width": 4096, "layers": 38, "heads": 16, "window": 2048}),
-    ],
-    ids=["RecurrentGemma 2B", "RecurrentGemma 9B"],
-)
-def test_it_has_as_many_parameters_as_the_published_models(parameters: int, options: dict[str, Any]) -> None:
-    recurrent = RecurrentBlockConfig(blocks=options["heads"])
+def test_it_has_as_many_parameters_as_recurrentgemma_2b() -> None:
+    config = GriffinConfig(width=2560, layers=26, heads=10, recurrent=RecurrentBlockConfig(blocks=10))
     with torch.device("meta"):
-        model = Griffin(GriffinConfig(**options, recurrent=recurrent), vocab_size=256_000)
-    assert sum(p.numel() for p in model.parameters()) == parameters
+        model = Griffin(config, vocab_size=256_000)
+    assert sum(p.numel() for p in model.parameters()) == 2_682_862_080
 
 
 def test_a_head_of_its_own_a_factor_and_a_cap_are_options() -> None:
@@ -230,7 +222,7 @@ def test_under_autocast_it_runs_and_states_stay_as_large_as_they_say() -> None:
     model, tokens = griffin().float(), torch.randint(32, (2, 12))
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         logits, state = model.resume(tokens, model.initial_state(2))
-        one, state = model.step(None, state)
+        _, state = model.step(None, state)
     torch.testing.assert_close(logits.float(), model(tokens), rtol=0.2, atol=0.2)
     slots = [block.slots for block in state[1] if isinstance(block, Cache)]
     assert slots and all(one.dtype == torch.float32 for one in slots)

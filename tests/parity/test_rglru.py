@@ -21,6 +21,7 @@ from models.mixers.recurrent_block import (
     RealGatedLRU,
     RecurrentBlock,
     RecurrentBlockConfig,
+    RecurrentState,
     load_original,
 )
 
@@ -79,30 +80,36 @@ def build_layer(case: Case) -> nn.Module:
 
 
 def run(layer: Any, x: Tensor, starts: Tensor, h0: Tensor) -> dict[str, Tensor]:
-    """Output and last states, all steps at once; the RG-LRU alone may continue from h0."""
+    """Output and last states, all steps at once; a row whose first step is no start continues from h0."""
     if isinstance(layer, RealGatedLRU):
         h = layer(x, h0, starts)
         return {"output": h, "h_last": h[:, -1]}
-    assert starts[:, 0].all() and not h0.any()
-    if isinstance(layer, ResidualBlock):
-        assert not starts[:, 1:].any()
+    if isinstance(layer, ResidualBlock):  # one stream a row, from its start
+        assert starts[:, 0].all() and not starts[:, 1:].any()
         output, state = layer.resume(x, layer.mixer.initial_state(len(x)))
     else:
-        output, state = layer.resume(x, None, starts if starts[:, 1:].any() else None)
+        output, state = layer.resume(x, continued(layer, h0), starts)
     return {"output": output, "h_last": state.h, "conv_state_last": state.inputs}
 
 
-def run_step_by_step(layer: Any, x: Tensor, starts: Tensor, h: Tensor) -> Tensor:
-    outputs = []
-    state = None
+def continued(layer: RecurrentBlock, h0: Tensor) -> RecurrentState:
+    return layer.initial_state(len(h0))._replace(h=h0, started=True)
+
+
+def run_step_by_step(layer: Any, x: Tensor, starts: Tensor, h0: Tensor) -> Tensor:
+    outputs, state = [], h0
+    if isinstance(layer, ResidualBlock):
+        state = layer.mixer.initial_state(len(x))
+    elif isinstance(layer, RecurrentBlock):
+        state = continued(layer, h0)
     for t in range(x.shape[1]):
+        now = slice(t, t + 1)
         if isinstance(layer, RealGatedLRU):
-            output = layer(x[:, t : t + 1], h, starts[:, t : t + 1])
-            h = output[:, 0]
+            output = layer(x[:, now], state, starts[:, now])
+            state = output[:, 0]
         elif isinstance(layer, RecurrentBlock):
-            output, state = layer.resume(x[:, t : t + 1], state, starts[:, t : t + 1])
+            output, state = layer.resume(x[:, now], state, starts[:, now])
         else:
-            state = layer.mixer.initial_state(len(x)) if state is None else state
             output, state = layer.step(x[:, t], state)
             output = output.unsqueeze(1)
         outputs.append(output)
