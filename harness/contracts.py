@@ -77,6 +77,7 @@ class SequenceModel(Protocol):
         period: chunks of `resume` but the last are multiples of it (default 1); the state after a
             chunk of another length may be None.
         scan_backend: name of the recurrence kernel in use, recorded in every row.
+        drawer(batch_size): a faster way to draw than `step`, see `Drawer`.
         optimizer_groups() -> list[ParameterGroup]: parameters that train differently.
         fit(batches): for models estimated in closed form, see `ClosedForm`.
     A config may have ``check_data(vocab_size, length)``, which raises ConfigError for settings that
@@ -97,6 +98,26 @@ class SequenceModel(Protocol):
 
     def state_size(self, batch_size: int, length: int) -> int:
         """Bytes of the state after `length` steps."""
+        ...
+
+
+class Drawer(Protocol):
+    """A model's own way to draw clips faster than by its `step`, from the same distribution.
+
+    Made by the optional method ``drawer(batch_size) -> Drawer | None`` of a SequenceModel: for as many
+    clips from their start, with the weights that the model has then. None: there is no such way for
+    this model on this device.
+    """
+
+    backend: str
+    """Its name, recorded in the row."""
+
+    def draw(self, uniforms: Tensor, *, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+        """The next L tokens, by a number of [0, 1) each, and what the model thinks of them.
+
+        Float64[B, L] -> Long[B, L], and nats Float64[B] in the distribution untempered and whole.
+        A token is the first at which the running sum of probabilities exceeds its number.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ Shapes: B batch, L length, V vocabulary, D width, P pooling factor.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.configuration import build
-from harness.contracts import Spec, State, can_resume, require
+from harness.contracts import Drawer, Spec, State, can_resume, require
 from harness.errors import ConfigError
 from models.embedding import build_embedding
 from models.initialization import Dense
@@ -28,6 +29,8 @@ from models.recompute import recomputed_in_chunks
 from models.residual import EPSILON, MLP, ResBlock
 from models.scan import backend_for
 from models.skip_block import SkipBlock, TemporalStack
+
+log = logging.getLogger("harness")
 
 
 class Poolformer(nn.Module):
@@ -143,6 +146,16 @@ class Poolformer(nn.Module):
     def period(self) -> int:
         """Samples in a step of the bottom level: chunks of a multiple leave nothing waiting in between."""
         return self.config.level_strides[-1]
+
+    def drawer(self, batch_size: int) -> Drawer | None:
+        """The kernel that steps through all levels at once, where it knows all of the model's layers."""
+        from models.generation.native import CannotTranslate, NativeDrawer  # knows this class
+
+        try:
+            return NativeDrawer(self, batch_size)
+        except CannotTranslate as reason:
+            log.info("clips are drawn step by step: %s", reason)
+            return None
 
     @property
     def scan_backend(self) -> str:

@@ -1,4 +1,4 @@
-"""How fast a model generates, one token after another."""
+"""How fast a model generates clips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 16
 
 
 class Generation:
-    """Speed of ancestral sampling through `step`."""
+    """Speed of ancestral sampling."""
 
     lane: ClassVar[Lane] = "exclusive"
     columns: ClassVar[Mapping[str, Column]] = {
@@ -28,6 +28,7 @@ class Generation:
             better="higher",
         ),
         "generate_batch": Column(description="clips generated side by side"),
+        "generate_backend": Column(description="how: by the model's `step`, or its own faster way"),
         "generate_steps": Column(
             description="samples of each clip behind the speed, from its start; models with a growing "
             "state slow down further on",
@@ -58,29 +59,29 @@ class Generation:
         """Clips are generated from their start, at most to the data set's length."""
         seed_everything("sampling", context.seed)
         with evaluating(context.model), precision("float32"):
-            warmup = self._sampler(context)
-            for _ in range(self.config.warmup_steps):
-                warmup.next()
-            steps, seconds = self._draw(context)
+            if self.config.warmup_steps:
+                self._sampler(context).draw(self.config.warmup_steps)
+            sampler = self._sampler(context)
+            steps, seconds = self._draw(sampler, context)
         speed = self.config.batch * steps / seconds
         columns = {
             "generate_samples_per_second": speed,
             "generate_batch": self.config.batch,
+            "generate_backend": sampler.backend,
             "generate_steps": steps,
         }
         rate = context.dataset.sample_rate
         return columns | {"real_time_factor": speed / rate} if rate else columns
 
-    def _draw(self, context: MetricContext) -> tuple[int, float]:
+    def _draw(self, sampler: Sampler, context: MetricContext) -> tuple[int, float]:
         """Steps made within the budget, at least one chunk of them, and the seconds they took."""
-        sampler, steps = self._sampler(context), 0
+        steps = 0
         start = now(context.device)
         while (seconds := now(context.device) - start) < self.config.seconds or steps == 0:
             chunk = min(CHUNK, context.dataset.length - steps)
             if chunk == 0:
                 break
-            for _ in range(chunk):
-                sampler.next()
+            sampler.draw(chunk)
             steps += chunk
         return steps, seconds
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.evaluation.generation import Generation
-from harness.evaluation.sampling import sample
+from harness.evaluation.sampling import Sampler, sample
 from harness.training.seeds import generator
 
 
@@ -58,10 +58,35 @@ def test_a_low_temperature_takes_the_likeliest_token(toy):
     assert torch.equal(tokens, model(tokens).argmax(-1))
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_a_temperature_that_is_not_positive_is_refused(toy, temperature):
-    with pytest.raises(ValueError, match="temperature"):
-        draw(toy(), temperature=temperature)
+@pytest.mark.parametrize("top_p", [0.5, 0.9])
+def test_only_the_likeliest_tokens_are_drawn_below_a_top_p(toy, top_p):
+    model = toy()
+    model.head.bias.data = torch.linspace(-30, 3, 256)
+    model.head.weight.data.zero_()
+    tokens = draw(model, batch=20000, length=1, top_p=top_p).tokens[:, 0]
+    likely = model.head.bias.detach().double().softmax(-1).flip(0)  # the last are the likeliest
+    kept = int((likely.cumsum(0) - likely < top_p).sum())
+    assert tokens.min() == 256 - kept
+    found = torch.bincount(255 - tokens, minlength=kept) / 20000
+    expected = likely[:kept] / likely[:kept].sum()
+    deviation = (found - expected) / (expected * (1 - expected) / 20000).sqrt()
+    assert deviation.abs().max() < 5
+
+
+def test_a_cut_does_not_change_what_is_drawn(toy):
+    model = toy().eval()
+    whole = Sampler(model, 3, generator=generator("sampling", 0))
+    cut = Sampler(model, 3, generator=generator("sampling", 0))
+    assert torch.equal(whole.draw(12), torch.cat([cut.draw(5), cut.draw(7)], dim=1))
+    torch.testing.assert_close(whole.log_likelihood, cut.log_likelihood)
+
+
+@pytest.mark.parametrize(
+    "option", [{"temperature": 0.0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}]
+)
+def test_options_out_of_range_are_refused_by_name(toy, option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        draw(toy(), **option)
 
 
 def test_the_metric_reports_a_speed_and_never_draws_beyond_the_clips_length(toy, context):

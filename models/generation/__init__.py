@@ -1,0 +1,1 @@
+"""Drawing from Poolformer faster than step by step, from the same distribution."""
