@@ -71,9 +71,10 @@ def test_its_logits_are_those_of_the_forward_pass_however_the_clip_is_cut(
     cut = data.draw(st.integers(0, length))
     drawer = NativeDrawer(built, batch)
     logits = torch.cat((drawer.read(tokens[:, :cut]), drawer.read(tokens[:, cut:])), dim=1)
-    expected = built.double()(tokens)
-    bound = 1e-5 * max(1.0, expected.abs().max().item())
-    assert (logits - expected).abs().max() <= bound
+    rounded, expected = built(tokens), built.double()(tokens)
+    scale = max(1.0, expected.abs().max().item())
+    own = (rounded - expected).abs().max().item()  # where a LayerNorm divides by little, rounding grows
+    assert (logits - expected).abs().max() <= 1e-5 * scale + 5 * own
 
 
 @pytest.mark.parametrize(
