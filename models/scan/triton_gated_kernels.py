@@ -201,7 +201,7 @@ def gated_backward(
             r_at = sequence * recurrence_batch + t * recurrence_time + channel
             r = load_gate(recurrence_logits, r_at, inside, DTYPE)
             a_k, magnitude, scale = transition(r, decay_rate, turn_rate, COMPLEX, NORMALIZE, SERIES, TERMS)
-            # past the first step of all nothing decays, so that q ends as it was there
+            # a walk that goes on past the first step keeps its q, as a = 1 there
             a_k = conj(choose(inside, a_k, one, COMPLEX), COMPLEX)
             dh_k = load_number(grad_h, t * grad_h_time + channel, channels, inside, COMPLEX, DTYPE)
             end_k = times(a_k, dh_k, COMPLEX)

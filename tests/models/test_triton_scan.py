@@ -69,7 +69,6 @@ UNGATED = GATED | {"phase": None, "grad_phase": None, "recurrence_logits": None,
 @pytest.mark.parametrize(
     ("module", "name", "constants"),
     [
-        ("triton_kernels", "linear_forward", LINEAR | {"BACKWARDS": False}),
         ("triton_kernels", "linear_backward", LINEAR),
         ("triton_gated_kernels", "gated_forward", GATED),
         ("triton_gated_kernels", "gated_backward", GATED | {"SMALLEST_SCALE": 0.01}),
