@@ -78,6 +78,8 @@ class SequenceModel(Protocol):
             chunk of another length may be None.
         scan_backend: name of the recurrence kernel in use, recorded in every row.
         drawer(batch_size): a faster way to draw than `step`, see `Drawer`.
+        kernels(): static; the kernels that it can compute with, each with the reason why not on this
+            machine, or None; what `harness doctor` shows.
         optimizer_groups() -> list[ParameterGroup]: parameters that train differently.
         fit(batches): for models estimated in closed form, see `ClosedForm`.
     A config may have ``check_data(vocab_size, length)``, which raises ConfigError for settings that

@@ -23,11 +23,12 @@ from harness.errors import ConfigError
 from models.embedding import build_embedding
 from models.initialization import Dense
 from models.mixers.convolution import ConvolutionThen
+from models.native.call import reason_against
 from models.poolformer_config import CONSTANT_BRANCH_SCALE, LevelMixers, PoolformerConfig
 from models.pooling import build_down_pool, build_up_pool
 from models.recompute import recomputed_in_chunks
 from models.residual import EPSILON, MLP, ResBlock
-from models.scan import backend_for
+from models.scan import backend_for, backends
 from models.skip_block import SkipBlock, TemporalStack
 
 log = logging.getLogger("harness")
@@ -156,6 +157,13 @@ class Poolformer(nn.Module):
         except CannotTranslate as reason:
             log.info("clips are drawn step by step: %s", reason)
             return None
+
+    @staticmethod
+    def kernels() -> dict[str, str | None]:
+        """Of the scans on this machine's fastest device, and of drawing."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        scans = {f"scan {name}": reason for name, reason in backends(device).items()}
+        return scans | {"drawing native": reason_against("sampling")}
 
     @property
     def scan_backend(self) -> str:

@@ -45,7 +45,7 @@ def doctor() -> None:
 
 def _findings() -> Iterator[Finding]:
     yield "python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}"
-    for check in (_torch, _ray, _torchaudio, _synthesiser, _optional_kernels, _plugins, _folders):
+    for check in (_torch, _ray, _torchaudio, _synthesiser, _kernels, _plugins, _folders):
         try:
             yield from check()
         except Exception as error:  # one broken part must not hide the others
@@ -88,10 +88,21 @@ def _synthesiser() -> Iterator[Finding]:
     yield "espeak-ng", "ok" if found else "missing", words
 
 
-def _optional_kernels() -> Iterator[Finding]:
-    for package in ("mamba_ssm", "triton"):
-        found = importlib.util.find_spec(package) is not None
-        yield package, "ok" if found else "missing", "" if found else "optional (extra `cuda`)"
+def _kernels() -> Iterator[Finding]:
+    """What registered models and mixers compute with here, as they say themselves."""
+    from harness import registry
+
+    seen = set()
+    for kind in ("models", "mixers"):
+        for name in registry.names(kind):
+            report = getattr(registry.get(kind, name), "kernels", None)
+            if report is None or report in seen:
+                continue
+            seen.add(report)
+            for kernel, reason in report().items():
+                yield f"kernel {kernel}", "ok" if reason is None else "missing", reason or ""
+    found = importlib.util.find_spec("mamba_ssm") is not None
+    yield "mamba_ssm", "ok" if found else "missing", "" if found else "optional (extra `cuda`)"
 
 
 def _plugins() -> Iterator[Finding]:

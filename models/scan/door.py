@@ -16,6 +16,9 @@ from models.scan import native
 from models.scan.chunked import chunked_scan
 from models.scan.composed import composed_gated_scan
 from models.scan.gates import LARGEST_SLOPE, Gates
+from models.scan.triton_gated import triton_gated_scan
+from models.scan.triton_scan import triton_linear_scan
+from models.scan.triton_support import unavailable as no_triton
 
 _HALF = (torch.bfloat16, torch.float16)
 _REAL = (torch.float32, torch.float64, *_HALF)
@@ -35,7 +38,12 @@ class Backend(NamedTuple):
     """Whether `gated` takes half-precision inputs as they are and widens them as it loads them."""
 
 
+def _triton_gated(x: Tensor, h0: Tensor, gates: Gates) -> Tensor:
+    return triton_gated_scan(x, h0, **gates._asdict())
+
+
 _BACKENDS: dict[str, Backend] = {  # the first available one is used
+    "triton": Backend(no_triton, triton_linear_scan, _triton_gated, widens=True),
     "native": Backend(native.unavailable, native.native_scan, native.native_gated_scan),
     "chunked": Backend(lambda device: None, chunked_scan, composed_gated_scan),
 }
