@@ -122,6 +122,8 @@ def gated_delta_rule(
     """
     batch, length, heads, _ = q.shape
     S = v.new_zeros(batch, heads, k.shape[3], v.shape[3]) if S0 is None else S0
+    if length == 1:
+        return _single_step(q[:, 0], k[:, 0], v[:, 0], log_decay[:, 0], strength[:, 0], S)
     steps = min(chunk, length)
     q, k, v = (in_chunks(x, steps).transpose(2, 3) for x in (q, k, v))  # [B, C, H, Q, K or V]
     log_decay, strength = (in_chunks(x, steps).transpose(2, 3) for x in (log_decay, strength))
@@ -144,6 +146,17 @@ def gated_delta_rule(
             S = whole * S + k_c @ written[-1]
         o = (since_start * q) @ torch.stack(before, 1) + (q @ k.mT * decay) @ torch.stack(written, 1)
     return o.transpose(2, 3).flatten(1, 2)[:, :length], S
+
+
+def _single_step(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, strength: Tensor, S: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The recurrence as it reads, without the axis of time in anything but the output."""
+    q, k, v = q.unsqueeze(-1), k.unsqueeze(-1), v.unsqueeze(-2)  # columns, and a row
+    S = torch.exp(log_decay)[..., None, None] * S
+    missing = strength[..., None, None] * (v - (S * k).sum(-2, keepdim=True))
+    S = S + k * missing
+    return (S * q).sum(-2).unsqueeze(1), S
 
 
 def _unit(x: Tensor) -> Tensor:

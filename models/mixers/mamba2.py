@@ -137,6 +137,8 @@ def state_space_duality(
     groups = B.shape[2]
     if h0 is None:
         h0 = x.new_zeros(batch, heads, x.shape[3], B.shape[3])
+    if length == 1:
+        return _single_step(x[:, 0], log_decay[:, 0], B[:, 0], C[:, 0], h0)
     steps = min(chunk, length)
     x, log_decay, B, C = (in_chunks(tensor, steps) for tensor in (x, log_decay, B, C))
     with without_autocast(x.device):
@@ -153,6 +155,14 @@ def state_space_duality(
         y = within + since_start.unsqueeze(-1) * (C @ before.mT)
     y = y.permute(0, 1, 4, 2, 3, 5).flatten(3, 4).flatten(1, 2)
     return y[:, :length], states[:, -1].clone()  # a view would keep the states of all chunks
+
+
+def _single_step(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence as it reads, without the axis of time in anything but the output."""
+    sharing = x.shape[1] // B.shape[1]
+    B, C = (maps.repeat_interleave(sharing, dim=1).unsqueeze(-2) for maps in (B, C))  # [B, H, 1, N]
+    h = torch.exp(log_decay)[..., None, None] * h + x.unsqueeze(-1) * B
+    return (h * C).sum(-1).unsqueeze(1), h
 
 
 class GatedRMSNorm(nn.Module):

@@ -29,10 +29,19 @@ class ShortConvolution(nn.Conv1d):
         if state is None:
             state = self.initial_state(len(x))
         window = torch.cat((state.to(x.dtype), x), dim=1)
+        y = self._single(window) if x.shape[1] == 1 else self._convolve(window)
+        rest = window[:, x.shape[1] :]
+        return y.to(x.dtype), rest.to(state.dtype, copy=True)  # a view would keep all
+
+    def _convolve(self, window: Tensor) -> Tensor:
         image = window.transpose(1, 2).unsqueeze(2)  # [B, C, 1, L + K - 1]
         y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, groups=self.groups)
-        rest = window[:, x.shape[1] :]
-        return y.squeeze(2).transpose(1, 2), rest.to(state.dtype, copy=True)  # a view would keep all
+        return y.squeeze(2).transpose(1, 2)
+
+    def _single(self, window: Tensor) -> Tensor:
+        """One output; for which a convolution takes longer to set up than to run."""
+        y = (window * self.weight.squeeze(1).T).sum(1, keepdim=True)
+        return y if self.bias is None else y + self.bias
 
     def initial_state(self, batch_size: int) -> Tensor:
         dtype = accumulation_dtype(self.weight.dtype)
