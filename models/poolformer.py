@@ -149,9 +149,12 @@ class Poolformer(nn.Module):
         return self.config.level_strides[-1]
 
     def drawer(self, batch_size: int) -> Drawer | None:
-        """The kernel that steps through all levels at once, where it knows all of the model's layers."""
-        from models.generation.native import CannotTranslate, NativeDrawer  # knows this class
+        """On a GPU a graph of a whole period; on a CPU the kernel that steps through all levels at once."""
+        from models.generation.cuda_graph import PeriodDrawer  # they know this class
+        from models.generation.native import CannotTranslate, NativeDrawer
 
+        if self.head.weight.is_cuda:
+            return PeriodDrawer(self, batch_size) if PeriodDrawer.fits(self) else None
         try:
             return NativeDrawer(self, batch_size)
         except CannotTranslate as reason:

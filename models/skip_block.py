@@ -117,14 +117,14 @@ class SkipBlock(nn.Module):
         Inputs and outputs together are always P - 1 steps, Float[B, ., D], at first all of them outputs.
         """
         outputs = self.up_pool.initial_state(batch_size)
-        return {
-            "down": self.down.initial_state(batch_size),
-            "inputs": outputs.new_empty(batch_size, 0, self.up_pool.width),
-            "pool": self.down_pool.initial_state(batch_size),
-            "inner": self.inner.initial_state(batch_size),
-            "outputs": outputs,
-            "up": self.up.initial_state(batch_size),
-        }
+        return _state(
+            self.down.initial_state(batch_size),
+            outputs.new_empty(batch_size, 0, self.up_pool.width),
+            self.down_pool.initial_state(batch_size),
+            self.inner.initial_state(batch_size),
+            outputs,
+            self.up.initial_state(batch_size),
+        )
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Float[B, D] -> Float[B, D]; the inner level runs at every P-th call only."""
@@ -136,8 +136,8 @@ class SkipBlock(nn.Module):
             z, inner = self.inner.step(pooled[:, 0], inner)
             inputs, outputs = inputs[:, :0].clone(), self.up_pool.unpool(z.unsqueeze(1))
         y, up = self.up.step(self._around_pooling(y, outputs[:, 0]), state["up"])
-        waiting = {"inputs": inputs, "outputs": outputs[:, 1:].clone()}  # a view would keep the first, too
-        return self._around_all(x, y), {"down": down, "pool": pool, "inner": inner, "up": up, **waiting}
+        outputs = outputs[:, 1:].clone()  # a view would keep the first, too
+        return self._around_all(x, y), _state(down, inputs, pool, inner, outputs, up)
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Continue a sequence for L more steps, of which the inner level takes those that fill windows."""
@@ -151,9 +151,8 @@ class SkipBlock(nn.Module):
             outputs, later = self.up_pool.resume(z, outputs, length)
         else:
             outputs, later = outputs[:, :length], outputs[:, length:]
-        waiting = {"inputs": inputs[:, full:].clone(), "outputs": later.clone()}
         y, up = self.up.resume(self._around_pooling(y, outputs), state["up"])
-        return self._around_all(x, y), {"down": down, "pool": pool, "inner": inner, "up": up, **waiting}
+        return self._around_all(x, y), _state(down, inputs[:, full:].clone(), pool, inner, later.clone(), up)
 
     def state_size(self, batch_size: int, length: int) -> int:
         waiting = batch_size * (self.up_pool.factor - 1) * self.up_pool.width
@@ -164,3 +163,10 @@ class SkipBlock(nn.Module):
             + self.up.state_size(batch_size, length)
             + waiting * self.up_pool.nothing.element_size()
         )
+
+
+def _state(
+    down: State, inputs: Tensor, pool: State, inner: State, outputs: Tensor, up: State
+) -> dict[str, State]:
+    """Always in this order, so that the tensors of two states correspond."""
+    return {"down": down, "inputs": inputs, "pool": pool, "inner": inner, "outputs": outputs, "up": up}

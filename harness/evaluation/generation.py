@@ -14,7 +14,7 @@ from harness.training.precision import precision
 from harness.training.seeds import generator, seed_everything
 
 CHUNK = 16
-"""Steps between looks at the clock; on a GPU each look waits for the device."""
+"""Steps between looks at the clock, at least; on a GPU each look waits for the device."""
 
 
 class Generation:
@@ -75,10 +75,10 @@ class Generation:
 
     def _draw(self, sampler: Sampler, context: MetricContext) -> tuple[int, float]:
         """Steps made within the budget, at least one chunk of them, and the seconds they took."""
-        steps = 0
+        steps, period = 0, getattr(context.model, "period", 1)
         start = now(context.device)
         while (seconds := now(context.device) - start) < self.config.seconds or steps == 0:
-            chunk = min(CHUNK, context.dataset.length - steps)
+            chunk = min(max(CHUNK, period), context.dataset.length - steps)
             if chunk == 0:
                 break
             sampler.draw(chunk)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.configuration import parse
 from harness.evaluation.sampling import Sampler, StepByStep, sample
+from models.generation.cuda_graph import PeriodDrawer
 from models.generation.native import CannotTranslate, NativeDrawer
 from models.poolformer import Poolformer, PoolformerConfig
 
@@ -153,3 +154,35 @@ def test_what_the_kernel_does_not_know_is_drawn_step_by_step_and_the_reason_give
 def test_a_batch_of_another_size_than_the_states_is_refused() -> None:
     with pytest.raises(ValueError, match="must be 2 clips, as the state is of, got 3"):
         NativeDrawer(model(), 2).read(torch.zeros(3, 1, dtype=torch.long))
+
+
+# ------------------------------------------------------------------------------- whole periods
+
+
+@given(cuts=st.lists(st.integers(1, 20), min_size=1, max_size=4), seed=st.integers(0, 9))
+@settings(max_examples=15, deadline=None)
+def test_whole_periods_and_the_steps_around_them_draw_what_single_steps_draw(
+    cuts: list[int], seed: int
+) -> None:
+    built = model(pooling=[2, 3], mixer=["rg_lru", "convolution", "lru"]).double()
+    drawer, options = PeriodDrawer(built, 3), {"temperature": 0.8, "top_p": 0.9}
+    numbers = uniforms(3, sum(cuts), seed)
+    with torch.no_grad():
+        expected, likelihood = StepByStep(built, 3).draw(numbers, **options)
+    parts = [drawer.draw(part, **options) for part in numbers.split(cuts, dim=1)]
+    assert torch.equal(torch.cat([tokens for tokens, _ in parts], dim=1), expected)
+    torch.testing.assert_close(sum(nats for _, nats in parts), likelihood)
+
+
+def test_a_state_that_grows_has_no_period_to_record() -> None:
+    assert PeriodDrawer.fits(model(pooling=[2], mixer="convolution"))
+    assert not PeriodDrawer.fits(model(pooling=[2], mixer={"name": "attention", "heads": 2}))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_recorded_period_draws_what_single_steps_draw() -> None:
+    built = model(pooling=[2, 3]).cuda()
+    numbers, options = uniforms(3, 26).cuda(), {"temperature": 1.0, "top_p": 1.0}
+    with torch.no_grad():
+        expected, _ = StepByStep(built, 3).draw(numbers, **options)
+    assert torch.equal(PeriodDrawer(built, 3).draw(numbers, **options)[0], expected)
