@@ -211,6 +211,7 @@ def test_it_computes_in_float32_whatever_the_inputs_and_the_context() -> None:
         ("A", randn(4, 2)),
         ("B", randn(2, 5, 3)),
         ("D", randn(2)),
+        ("h0", randn(2, 2, 3)),
     ],
 )
 def test_the_scan_names_an_argument_that_does_not_fit(name: str, value: Tensor) -> None:
