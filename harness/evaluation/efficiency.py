@@ -17,7 +17,7 @@ from harness.evaluation.memory import MIB, PeakMemory, SavedForBackward
 from harness.evaluation.timing import repeat
 from harness.training.batches import TrainingBatches
 from harness.training.config import TrainConfig
-from harness.training.loop import batch_loss, training_step
+from harness.training.loop import batch_loss, compile_ahead, training_step
 from harness.training.precision import precision
 from harness.training.seeds import seed_everything
 from harness.training.update import Update
@@ -106,6 +106,7 @@ class Efficiency:
         with PeakMemory(context.device) as memory:
             model = copy.deepcopy(context.model).train()
             update = Update(model, train)
+            compile_ahead(update, *drawn[0])
             seconds = repeat(
                 lambda: training_step(update, *next(turns)),
                 device=context.device,

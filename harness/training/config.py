@@ -35,6 +35,9 @@ class TrainConfig:
     ema_decay: float = 0.999
     """Averaged weights, used for all evaluation; 0 evaluates the weights themselves."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    compile: bool = False
+    """torch.compile the forward pass and its gradient. What that takes is `compile_seconds`, not
+    training time; evaluation is not compiled."""
     validate_every: int = 100
     """Steps between points of the learning curve."""
     validation_clips: int | None = 64

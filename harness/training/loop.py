@@ -42,6 +42,8 @@ class TrainingResult:
     seconds: float
     """On the training clock."""
     skipped_updates: int
+    compile_seconds: float | None = None
+    """Before the clock started; None: nothing was compiled."""
     diverged: bool = False
     reason: str = ""
     """Why it is said to have diverged."""
@@ -53,6 +55,7 @@ class TrainingResult:
             "train_tokens": self.tokens,
             "train_seconds": self.seconds,
             "skipped_updates": self.skipped_updates,
+            **({} if self.compile_seconds is None else {"compile_seconds": self.compile_seconds}),
         }
 
 
@@ -81,13 +84,30 @@ def train(
 def training_step(update: Update, tokens: Tensor, lengths: Tensor) -> Applied:
     """Forward, backward and update on one batch: Long[B, L], true lengths Long[B]."""
     with precision(update.config.precision):
-        return update.apply(batch_loss(update.model, tokens, lengths, update.config))
+        return update.apply(batch_loss(update.forward, tokens, lengths, update.config))
 
 
-def batch_loss(model: nn.Module, tokens: Tensor, lengths: Tensor, config: TrainConfig) -> Tensor:
+def compile_ahead(update: Update, tokens: Tensor, lengths: Tensor) -> float | None:
+    """Compile for batches of this shape; the seconds it took, or None where the config does not ask.
+
+    Neither weights nor random states are other afterwards.
+    """
+    if not update.config.compile:
+        return None
+    clock = Clock(tokens.device)
+    devices = [tokens.device] if tokens.is_cuda else []
+    with clock, torch.random.fork_rng(devices), precision(update.config.precision):
+        batch_loss(update.forward, tokens, lengths, update.config).backward()
+    update.optimizer.zero_grad(set_to_none=True)
+    return clock.seconds
+
+
+def batch_loss(
+    forward: Callable[[Tensor], Tensor], tokens: Tensor, lengths: Tensor, config: TrainConfig
+) -> Tensor:
     """Mean bits of the batch, to be called inside `precision`."""
     with autocast(config.precision, tokens.device):
-        return mean_bits(model(tokens), tokens, lengths)
+        return mean_bits(forward(tokens), tokens, lengths)
 
 
 class _Training:
@@ -109,6 +129,7 @@ class _Training:
         )
         self.clock = Clock(device)
         self.history: list[HistoryRow] = []
+        self.compile_seconds: float | None = None
         self.step = 0
         self.tokens = 0
         self.broken = 0
@@ -118,6 +139,7 @@ class _Training:
         update = Update(self.model, self.config)
         self._record(math.nan, math.nan, update.average)
         self.model.train()
+        self.compile_seconds = compile_ahead(update, *self.batches[0])
         every, steps = self.config.validate_every, self.config.steps
         while self.step < steps and self.broken < PATIENCE:
             next_point = min((self.step // every + 1) * every, steps)
@@ -200,6 +222,7 @@ class _Training:
             tokens=self.tokens,
             seconds=self.clock.seconds,
             skipped_updates=skipped,
+            compile_seconds=self.compile_seconds,
             diverged=bool(reason),
             reason=reason,
         )

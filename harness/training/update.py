@@ -7,7 +7,7 @@ whole, so that Adam's moments and count, the schedule and the averaged weights s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class Update:
     """Applies losses to a model.
 
     Attributes:
+        forward: the model's forward pass in training, compiled where the config says so.
         optimizer: torch.optim.AdamW, one group per `ParameterGroup` and decay choice.
         average: the averaged weights by parameter name, on the model's device.
         applied, skipped: how many updates were.
@@ -47,6 +48,7 @@ class Update:
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.model = model
         self.config = config
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(model) if config.compile else model
         self.optimizer = _adamw(model, config)
         self.average: dict[str, Tensor] = copy_weights(model)
         self.applied = 0

@@ -198,3 +198,24 @@ def test_a_history_file_reads_back_exactly(bigram, dataset, tmp_path):
     for row, point in zip(rows, history, strict=True):
         assert int(row["step"]) == point.step and int(row["tokens"]) == point.tokens
         assert float(row["nll_bits_validation"]) == point.nll_bits_validation
+
+
+def test_a_compiled_training_takes_the_same_path_and_says_how_long_compiling_took(
+    bigram, dataset, monkeypatch
+):
+    compiled = []
+
+    def compile_eagerly(model):  # the tracing without the code generation, which takes half a minute
+        compiled.append(model)
+        return torch_compile(model, backend="aot_eager")
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+    plain, traced = bigram(dropout=0.3), bigram(dropout=0.3)
+    result = run(plain, dataset)
+    fast = run(traced, dataset, replace(CONFIG, compile=True))
+    assert compiled == [traced]
+    assert "compile_seconds" not in result.columns() and fast.columns()["compile_seconds"] > 0
+    assert fast.history[-1].nll_bits_validation == pytest.approx(
+        result.history[-1].nll_bits_validation, abs=1e-4
+    )
