@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,15 @@ def main(source: Path) -> None:
                     for name in names
                     if f"{folder.name}/{name}" not in REPEATED_ARRAYS
                 }
-            np.savez_compressed(folder / path.name, **arrays)
+            write(folder / path.name, arrays)
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """As numpy's own compressed files, which it reads alike, but by LZMA: a tenth smaller."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 if __name__ == "__main__":
