@@ -24,7 +24,7 @@ Status = Literal["ok", "ceiling", "missing", "wrong", "failed", "not timed"]
 """`ceiling`: no candidate, but what the machine can do. `wrong`: disagrees with the reference."""
 
 AT_LEAST = 3
-"""Repetitions of a candidate that is slower than the budget allows."""
+"""Repetitions of a candidate that is slower than the budget allows, by up to so many times; else one."""
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Entry:
     bytes_moved: float | None = None
     """That any implementation has to read and write."""
     flops: float | None = None
+    expected_seconds: float | None = None
+    """Known from earlier calls; if it is beyond the budget, there is no warm-up."""
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def give_up(self, status: Status, note: str) -> None:
@@ -58,7 +60,8 @@ class Budget:
 
     def rounds_for(self, seconds_each: float) -> int:
         affordable = int(self.seconds / seconds_each) if seconds_each > 0 else self.repetitions
-        return max(min(AT_LEAST, self.repetitions), min(self.repetitions, affordable))
+        at_least = AT_LEAST if seconds_each <= AT_LEAST * self.seconds else 1
+        return min(self.repetitions, max(at_least, affordable))
 
 
 def compete(entries: Sequence[Entry], budget: Budget, device: torch.device, title: str) -> None:
@@ -75,10 +78,12 @@ def compete(entries: Sequence[Entry], budget: Budget, device: torch.device, titl
     say(title)
     times: dict[int, list[float]] = {index: [] for index, entry in enumerate(entries) if entry.work}
     turns: dict[int, int] = {}
-    for index in times:  # the first call compiles and allocates; where it was short, a second tells more
-        seconds = once(entries[index])
-        if seconds is not None and seconds < budget.seconds:
-            seconds = once(entries[index])
+    for index in times:
+        seconds = entries[index].expected_seconds
+        if seconds is None or seconds <= budget.seconds:
+            seconds = once(entries[index])  # compiles and allocates
+            if seconds is not None and seconds <= budget.seconds:
+                seconds = once(entries[index])
         if seconds is not None:
             turns[index] = budget.rounds_for(seconds)
     shuffled = random.Random(0)

@@ -1,6 +1,7 @@
 """`python -m benchmarks.generation`: how fast Poolformer draws samples, one after another.
 
-Ours against the loop that runs every level at every sample. One repetition draws as many samples as
+Ours, by its kernel and by its `step`, against the loop that runs every level at every sample. One
+repetition draws as many samples as
 there are between two steps of the bottom level, so that all repetitions are the same work.
 """
 
@@ -10,7 +11,9 @@ import copy
 import itertools
 import json
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -29,6 +32,7 @@ from harness.evaluation.sampling import Sampler
 from harness.training.average import evaluating
 from harness.training.precision import precision
 from harness.training.seeds import generator, seed_everything
+from models.generation.native import CannotTranslate, NativeDrawer
 
 TOLERANCE = 1e-4
 """Largest error of a logit, relative to the largest."""
@@ -84,10 +88,11 @@ def generation(
     rows: list[dict[str, Any]] = []
     with evaluating(model), precision("float32"):
         say("comparing with float64")
-        entries = [admitted(name, each, model, columns, check_samples) for name, each in candidates(model)]
+        with options.threads(1):
+            known = [admitted(each, model, columns, check_samples) for each in candidates(model)]
         for count, size in itertools.product(options.integers(threads), options.integers(batch)):
             with options.threads(count):
-                rows += contest(entries, {"batch": size, "threads": count}, budget, sample_rate, target)
+                rows += contest(known, {"batch": size, "threads": count}, budget, sample_rate, target)
     table = output.frame(rows, circumstances("generation", target))
     for of, part in output.groups(table, ("length", "threads")):
         title = "{length} samples a repetition, {threads} thread(s), ".format(**of) + target.type
@@ -95,16 +100,70 @@ def generation(
     output.write(table, csv)
 
 
-def candidates(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """What is stepped, by name; the first is ours."""
-    return [("ours, step", model), ("every level at every sample", every_level(model))]  # type: ignore[arg-type]
+class Stepped:
+    """A model without a faster way to draw of its own: through `step`."""
+
+    def __init__(self, model: Any) -> None:
+        self.initial_state, self.step = model.initial_state, model.step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    name: str
+    model: Any
+    """That a `Sampler` draws from."""
+    logits: Callable[[Tensor], Tensor] | None = None
+    """Of given tokens, found as drawing finds them: Long[B, L] -> Float[B, L, V]. Without it, what is
+    compared are likelihoods of drawn clips."""
+    note: str = ""
+    missing: str = ""
+
+
+def candidates(model: Any) -> list[Candidate]:
+    """The model's own kernel, its `step`, and the loop that knows nothing of pooling."""
+    naive = every_level(model)
+    return [
+        kernel(model),
+        Candidate(name="ours, step", model=Stepped(model), logits=partial(step_by_step, model)),
+        Candidate(
+            name="every level at every sample",
+            model=Stepped(naive),
+            logits=partial(step_by_step, naive),
+            note="the same torch code as `ours, step`, without skipping",
+        ),
+    ]
+
+
+def kernel(model: Any) -> Candidate:
+    """The faster way that the model has on its device."""
+    drawer = model.drawer(1)
+    if drawer is None:
+        return Candidate(name="ours, kernel", model=model, missing=why_no_kernel(model))
+
+    def read(tokens: Tensor) -> Tensor:
+        return model.drawer(tokens.shape[0]).read(tokens)
+
+    return Candidate(
+        name=f"ours, {drawer.backend}", model=model, logits=read if hasattr(drawer, "read") else None
+    )
+
+
+def why_no_kernel(model: Any) -> str:
+    try:
+        NativeDrawer(model, 1)
+    except CannotTranslate as reason:
+        return str(reason)
+    return "the model offers none on this device"
 
 
 def admitted(
-    name: str, candidate: nn.Module, model: nn.Module, columns: dict[str, Any], samples: int
-) -> tuple[nn.Module, Entry]:
+    candidate: Candidate, model: nn.Module, columns: dict[str, Any], samples: int
+) -> tuple[Candidate, Entry]:
     """A candidate and its row as far as it is known: with its error, and given up if that is large."""
-    entry = Entry(name, dict(columns), ours=candidate is model)
+    entry = Entry(candidate.name, dict(columns), note=candidate.note)
+    if candidate.missing:
+        entry.give_up("missing", candidate.missing)
+        return candidate, entry
     try:
         error = entry.columns["max_error"] = error_of(candidate, model, samples)
     except Exception as failure:
@@ -116,16 +175,17 @@ def admitted(
 
 
 def contest(
-    admitted: list[tuple[nn.Module, Entry]],
+    known: list[tuple[Candidate, Entry]],
     of: dict[str, Any],
     budget: Budget,
     sample_rate: int,
     device: torch.device,
 ) -> list[dict[str, Any]]:
-    entries = []
-    for candidate, known in admitted:
-        entry = replace(known, columns={**known.columns, **of})
+    entries: list[Entry] = []
+    for candidate, template in known:
+        entry = replace(template, columns={**template.columns, **of})
         if entry.status == "ok":
+            entry.ours = not any(each.ours for each in entries)  # the first that works
             entry.work = drawing(candidate, of["batch"], entry.columns["length"], device)
         entries.append(entry)
     compete(entries, budget, device, "batch {batch}, {threads} thread(s): timing".format(**of))
@@ -137,23 +197,24 @@ def contest(
     return rows
 
 
-def drawing(model: nn.Module, batch: int, samples: int, device: torch.device) -> Any:
+def drawing(candidate: Candidate, batch: int, samples: int, device: torch.device) -> Callable[[], object]:
     """Goes on drawing where the call before stopped."""
-    sampler = Sampler(model, batch, generator=generator("sampling", 0, device))  # type: ignore[arg-type]
-
-    def draw() -> None:
-        for _ in range(samples):
-            sampler.next()
-
-    return draw
+    sampler = Sampler(candidate.model, batch, generator=generator("sampling", 0, device))
+    return lambda: sampler.draw(samples)
 
 
 @torch.inference_mode()
-def error_of(candidate: nn.Module, model: nn.Module, samples: int) -> float:
-    """Of the logits of given tokens, step by step, against the whole clip at once in double precision."""
+def error_of(candidate: Candidate, model: nn.Module, samples: int) -> float:
+    """Against a double-precision forward pass over the whole clip: of the logits of given tokens, or
+    of the likelihoods that were found while clips were drawn."""
     device = next(model.parameters()).device
-    tokens = torch.randint(256, (2, samples), generator=torch.Generator().manual_seed(0)).to(device)
-    return deviation(step_by_step(candidate, tokens), in_double(model)(tokens))
+    if candidate.logits is not None:
+        tokens = torch.randint(256, (2, samples), generator=torch.Generator().manual_seed(0)).to(device)
+        return deviation(candidate.logits(tokens), in_double(model)(tokens))
+    sampler = Sampler(candidate.model, 2, generator=generator("sampling", 0, device))
+    drawn = sampler.draw(samples)
+    log_p = in_double(model)(drawn).log_softmax(-1)
+    return deviation(sampler.log_likelihood, log_p.gather(-1, drawn[..., None]).sum((1, 2)))
 
 
 def step_by_step(model: Any, tokens: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ def _remarks(table: pd.DataFrame) -> dict[str, list[str]]:
     for row in table.to_dict("records"):
         status = "" if row["status"] in {"ok", "ceiling"} else row["status"]
         words = " - ".join(filter(None, (status, row["note"])))
-        if words:
-            found.setdefault(words, []).append(row["name"])
+        if words and row["name"] not in found.setdefault(words, []):
+            found[words].append(row["name"])
     return found
 
 

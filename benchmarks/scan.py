@@ -81,7 +81,7 @@ def scan(
     ] = "4x16000x64",
     dtype: Annotated[
         str, typer.Option("--dtype", help="float32, complex64, float64, complex128; several by commas.")
-    ] = "float32,complex64",
+    ] = "float32",
     decay: Annotated[
         str, typer.Option("--decay", help="Magnitudes: LOW:HIGH for uniform ones, or one; by commas.")
     ] = "0.3:1,0.9999",

@@ -7,7 +7,8 @@ Multiplications and additions are those of the forward pass, times three: a back
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, cast, get_args
 
 import torch
@@ -23,6 +24,7 @@ from harness import configuration
 from harness.errors import HarnessError
 from harness.evaluation.flops import build_on_meta, count_parameters, flops_per_token
 from harness.evaluation.memory import MIB, PeakMemory
+from harness.evaluation.timing import repeat
 from harness.training.precision import Precision
 from models.scan import backend_for
 
@@ -59,7 +61,7 @@ def train_step(
     threads: options.ThreadsOption = "1,2",
     device: options.DeviceOption = "cpu",
     repetitions: options.RepetitionsOption = 10,
-    seconds: options.SecondsOption = 4.0,
+    seconds: options.SecondsOption = 2.0,
     csv: options.OutputOption = None,
 ) -> None:
     """Time training steps: Poolformer, without its pooling, a transformer of its size, yours.
@@ -72,11 +74,15 @@ def train_step(
     target, budget = options.device(device), Budget(repetitions=repetitions, seconds=seconds)
     specs = training.specs_of(model or training.MODELS)
     backend_for(target)  # builds the kernels, which no first step must wait for
+    counts = options.integers(threads)
+    of = {"what": "training step", "batch": batch, "length": length, "dtype": kind}
+    with options.threads(max(counts)):
+        known = [admitted(name, spec, of, kind, compiled, target) for name, spec in specs.items()]
+    known[0].ours = True
     rows: list[dict[str, Any]] = []
-    for count in options.integers(threads):
+    for count in counts:
         with options.threads(count):
-            of = {"what": "training step", "batch": batch, "length": length, "dtype": kind, "threads": count}
-            rows += contest(specs, of, kind, compiled, matrix, budget, target)
+            rows += contest(known, matrix_product(matrix, target, of), count, max(counts), budget, target)
     table = output.frame(rows, circumstances("train_step", target))
     for values, part in output.groups(table, ("batch", "length", "threads")):
         title = "batch {batch}, length {length}, {threads} thread(s), ".format(**values)
@@ -84,35 +90,27 @@ def train_step(
     output.write(table, csv)
 
 
-def contest(
-    specs: dict[str, training.Spec],
+def admitted(
+    name: str,
+    spec: training.Spec,
     columns: dict[str, Any],
     kind: Precision,
     compiled: bool,
-    matrix: int,
-    budget: Budget,
     device: torch.device,
-) -> list[dict[str, Any]]:
-    entries = [matrix_product(matrix, device, columns)]
-    for name, spec in specs.items():
-        entries.append(Entry(name, dict(columns), ours=len(entries) == 1))
-        say(f"{name}, {columns['threads']} thread(s): comparing with float64, measuring memory")
-        try:
-            prepare(entries[-1], spec, kind, compiled, device)
-        except HarnessError:
-            raise
-        except Exception as error:
-            entries[-1].give_up("failed", in_one_line(error))
-    compete(entries, budget, device, f"{columns['threads']} thread(s): timing")
-    rows = results(entries)
-    for entry, row in zip(entries, rows, strict=True):
-        if len(entry.seconds) and entry.status == "ok":
-            row["tokens_per_second"] = columns["batch"] * columns["length"] / median(entry)
-    return rows
+) -> Entry:
+    """A model that has been built, measured in memory and compared with double precision."""
+    say(f"{name}: first steps, memory, comparing with float64")
+    entry = Entry(name, dict(columns))
+    try:
+        prepare(entry, spec, kind, compiled, device)
+    except HarnessError:
+        raise
+    except Exception as error:
+        entry.give_up("failed", in_one_line(error))
+    return entry
 
 
 def prepare(entry: Entry, spec: training.Spec, kind: Precision, compiled: bool, device: torch.device) -> None:
-    """Build it, count it, compare it with double precision, and take its first steps."""
     of = entry.columns
     on_meta = build_on_meta(spec, vocab_size=training.VOCABULARY)
     of |= {
@@ -129,10 +127,8 @@ def prepare(entry: Entry, spec: training.Spec, kind: Precision, compiled: bool, 
         model = training.model_of(spec, device)
         run = cast("nn.Module", torch.compile(model)) if compiled else model
         step = training.step_of(run, clips, kind)
-        start = time.perf_counter()
-        step()
-        of["first_step_s"] = time.perf_counter() - start
-        step()
+        of["first_step_s"] = _seconds(step, device)
+        entry.expected_seconds = _seconds(step, device)
     of["scan_backend"] = getattr(model, "scan_backend", None)
     of["peak_memory_mib"], of["memory_method"] = memory.bytes / MIB, memory.method
     error = of["max_error"] = training.error_of(run, model, clips[0], kind)
@@ -140,6 +136,26 @@ def prepare(entry: Entry, spec: training.Spec, kind: Precision, compiled: bool, 
         entry.work = step
     else:
         entry.give_up("wrong", f"max_error is {error:.1e}")
+
+
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
+    return float(repeat(step, device=device, seconds=0.0, at_least=1, warmup=0)[0])
+
+
+def contest(
+    known: list[Entry], ceiling: Entry, count: int, first_count: int, budget: Budget, device: torch.device
+) -> list[dict[str, Any]]:
+    """At this number of threads; what is known comes from the first steps, at `first_count`."""
+    entries = [replace(entry, columns={**entry.columns, "threads": count}) for entry in (ceiling, *known)]
+    for entry in entries:
+        if entry.expected_seconds is not None:
+            entry.expected_seconds *= first_count / count
+    compete(entries, budget, device, f"{count} thread(s): timing")
+    rows = results(entries)
+    for entry, row in zip(entries, rows, strict=True):
+        if len(entry.seconds) and entry.status == "ok":
+            row["tokens_per_second"] = row["batch"] * row["length"] / median(entry)
+    return rows
 
 
 def check_reference(spec: training.Spec, parameters: int) -> None:

@@ -39,9 +39,17 @@ def test_every_candidate_has_a_turn_in_every_round_before_any_has_its_next(clock
 
 
 def test_a_slow_candidate_takes_part_in_fewer_rounds_spread_over_all(clock):
-    fast, slow, hopeless = entry("fast", 0.01), entry("slow", 0.25), entry("hopeless", 60.0)
-    compete([fast, slow, hopeless], Budget(repetitions=20, seconds=1.0), CPU, "")
-    assert [len(each.seconds) for each in (fast, slow, hopeless)] == [20, 4, 3]
+    entries = [entry(f"{seconds} s", seconds) for seconds in (0.01, 0.25, 2.9, 60.0)]
+    compete(entries, Budget(repetitions=20, seconds=1.0), CPU, "")
+    assert [len(each.seconds) for each in entries] == [20, 4, 3, 1]
+
+
+@pytest.mark.parametrize(("expected", "calls"), [(None, 4), (0.5, 4), (2.0, 3)])
+def test_who_is_known_to_be_slow_is_not_warmed_up(clock, expected, calls):
+    made = []
+    known = Entry("x", {}, work=lambda: made.append(1) or 2.0, expected_seconds=expected)
+    compete([known], Budget(repetitions=3, seconds=1.0), CPU, "")
+    assert len(known.seconds) == 3 and len(made) == calls
 
 
 @pytest.mark.parametrize(("turns", "rounds"), [(3, 20), (20, 20), (7, 20), (1, 5)])

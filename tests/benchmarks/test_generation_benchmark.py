@@ -8,6 +8,7 @@ import torch
 from benchmarks import generation
 from benchmarks.every_level import every_level
 from harness.configuration import build
+from models.poolformer import Poolformer
 from models.residual import ResBlock
 
 TINY = (
@@ -24,14 +25,17 @@ def poolformer(**options):
 
 def test_one_command_compares_both_at_every_batch(run):
     table, printed = run(generation.app, *TINY)
-    assert set(table["status"]) == {"ok"}
+    assert set(table.loc[table["name"] != "ours, kernel", "status"]) == {"ok"}
     assert set(table["batch"]) == {1, 2} and set(table["length"]) == {6}
+    table = table[table["status"] == "ok"]
     assert (table["max_error"] < 1e-5).all()
     speed = 1e3 * table["batch"] * table["length"] / table["median_ms"]
     assert table["samples_per_second"].tolist() == pytest.approx(speed.tolist())
     assert table["real_time_factor"].tolist() == pytest.approx((speed / 16_000).tolist())
-    naive = table[table["name"] == "every level at every sample"]
-    assert (naive["ratio_to_ours"] > 0).all() and len(naive) == 2
+    ours, naive = (table[table["name"] == name] for name in ("ours, step", "every level at every sample"))
+    assert len(ours) == len(naive) == 2
+    assert table.groupby("batch")["ours"].sum().tolist() == [1, 1]
+    assert (table.loc[table["ours"], "ratio_to_ours"] == 1).all()
     assert "every level at every sample" in printed
 
 
@@ -73,12 +77,31 @@ def test_levels_of_unequal_width_are_refused():
 
 
 def test_a_loop_that_computes_something_else_is_not_timed(run, monkeypatch):
+    other = poolformer(layers=2)
+    impostor = generation.Candidate(
+        name="impostor",
+        model=generation.Stepped(other),
+        logits=lambda tokens: generation.step_by_step(other, tokens),
+    )
     candidates = generation.candidates
-
-    def with_impostor(model):
-        return [*candidates(model), ("impostor", poolformer(layers=2))]
-
-    monkeypatch.setattr(generation, "candidates", with_impostor)
+    monkeypatch.setattr(generation, "candidates", lambda model: [impostor, *candidates(model)])
     table, _ = run(generation.app, *TINY)
     rows = table[table["name"] == "impostor"]
     assert set(rows["status"]) == {"wrong"} and rows["median_ms"].isna().all()
+    assert not rows["ours"].any() and table["ours"].sum() == 2
+
+
+def test_a_model_that_the_kernel_does_not_know_is_drawn_by_its_steps(run, monkeypatch):
+    monkeypatch.setattr(Poolformer, "drawer", lambda model, batch_size: None)
+    monkeypatch.setattr(generation, "why_no_kernel", lambda model: "no kernel steps through it")
+    table, _ = run(generation.app, *TINY)
+    kernel = table[table["name"] == "ours, kernel"]
+    assert set(kernel["status"]) == {"missing"} and set(kernel["note"]) == {"no kernel steps through it"}
+    assert table.loc[table["ours"], "name"].tolist() == ["ours, step"] * 2
+
+
+@pytest.mark.parametrize(("layers", "agrees"), [(1, True), (2, False)])
+def test_a_drawer_that_reads_no_tokens_is_judged_by_its_likelihoods(layers, agrees):
+    drawn = generation.Candidate(name="drawn", model=generation.Stepped(poolformer(layers=layers)))
+    error = generation.error_of(drawn, poolformer(), 20)
+    assert (error < 1e-5) == agrees
