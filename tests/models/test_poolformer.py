@@ -42,11 +42,20 @@ def test_stepping_equals_the_whole_sequence_and_the_state_is_as_large_as_it_says
     torch.testing.assert_close(torch.stack(logits, dim=1), model(x), rtol=1e-11, atol=1e-12)
 
 
-@given(model=models(), length=st.integers(1, 2000))
-@settings(max_examples=3, deadline=None)
+@pytest.mark.parametrize(
+    ("length", "options"),
+    [
+        (1000, {}),
+        (300, {"pooling_kind": "convolution", "pool_groups": 4, "skip": "both", "mixer": "lru"}),
+        (301, {"pooling_kind": "average", "skip": "long", "mixer": {"name": "attention", "window": 30}}),
+        (1, {"pooling_kind": "subsample", "skip": "none", "mixer": "attention"}),
+    ],
+)
 @torch.no_grad()
-def test_stepping_equals_the_whole_sequence_in_single_precision(model: Poolformer, length: int) -> None:
-    model, x = model.float(), tokens(1, length)
+def test_stepping_equals_the_whole_sequence_in_single_precision(length: int, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    config = resolve("models", {"name": "poolformer", "width": 16, "pooling": [2, 5], "layers": 1, **options})
+    model, x = Poolformer(config.config, VOCABULARY).eval(), tokens(1, length)
     state, logits = model.initial_state(1), []
     for t in range(length):
         out, state = model.step(x[:, t - 1] if t else None, state)
