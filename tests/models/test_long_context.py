@@ -158,6 +158,17 @@ def test_chunks_that_compute_again_have_the_gradients_of_the_whole_sequence(
         torch.testing.assert_close(found, expected[name], rtol=1e-9, atol=1e-11 * largest, msg=name)
 
 
+@pytest.mark.parametrize("mixer", sorted({*registry.names("mixers")} - {"no_resume_of_its_own"}))
+def test_every_mixer_can_compute_again_in_levels_and_in_chunks(mixer: str) -> None:
+    torch.manual_seed(0)
+    config = PoolformerConfig(width=16, pooling=(2,), layers=1, mixer=mixer, dropout=0.0)
+    model, x = Poolformer(config, VOCABULARY).double(), tokens(2, 50)
+    expected = gradients(model, x)
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, found in gradients(with_settings(model, recompute=1, recompute_chunk=15), x).items():
+        torch.testing.assert_close(found, expected[name], rtol=1e-8, atol=1e-10 * largest, msg=name)
+
+
 def test_with_dropout_what_is_computed_again_draws_the_same_numbers() -> None:
     """The gradient along a direction is that of the values, with the masks of one seed."""
     torch.manual_seed(0)
