@@ -43,11 +43,9 @@ def fit(sizes: Sequence[float], costs: Sequence[float]) -> Fit:
 
 
 def predict(sizes: Sequence[float], costs: Sequence[float], size: float, at_least: float = 0.0) -> float:
-    """The cost at a larger size, by the exponent of the last two points, if that is `at_least` so much.
+    """The cost at a larger size, by the exponent of the last three points, if that is `at_least` so much.
 
     One point alone is taken to grow in proportion.
     """
-    slope = 1.0
-    if len(sizes) > 1:
-        slope = math.log(costs[-1] / costs[-2]) / math.log(sizes[-1] / sizes[-2])
+    slope = fit(sizes[-3:], costs[-3:]).exponent if len(sizes) > 1 else 1.0
     return costs[-1] * (size / sizes[-1]) ** max(slope, at_least)

@@ -36,6 +36,8 @@ PRELOADED = (
     *("models.poolformer", "baselines.transformer"),
 )
 """What a point imports sooner or later, and would spend seconds on."""
+UNTIMED = 2
+"""Steps of a point before the timed ones: those whose memory is measured."""
 STARTING = 60.0
 """Seconds that a process may take to start."""
 
@@ -81,10 +83,21 @@ class Limits:
         memory = series.expected("peak_memory_mib", size, 1.0)
         if memory > self.memory_mib:
             return "out of memory limit", f"expected {memory:.0f} MiB, limit {self.memory_mib:.0f} MiB"
-        seconds = series.expected("median_ms", size, 0.0) / 1e3 * (2 + self.repetitions)
+        seconds = self._step_seconds(series, size) * (UNTIMED + 1)
         if seconds > self.seconds:
             return "out of time limit", f"expected {seconds:.0f} s, limit {self.seconds:.0f} s"
         return None
+
+    def affordable(self, series: Series, size: int) -> int:
+        """Timed steps: fewer where they take long."""
+        step = self._step_seconds(series, size)
+        if step * (UNTIMED + self.repetitions) <= self.seconds:
+            return self.repetitions
+        return max(1, int(self.seconds / step) - UNTIMED)
+
+    @staticmethod
+    def _step_seconds(series: Series, size: int) -> float:
+        return series.expected("median_ms", size, 0.0) / 1e3
 
 
 @app.command()
@@ -100,7 +113,7 @@ def growth(
     length: Annotated[int, typer.Option("--length", min=1, help="Where the other two are varied.")] = 2048,
     precision: Annotated[str, typer.Option("--precision", help="float32, tf32 or bfloat16.")] = "float32",
     memory_limit: Annotated[float, typer.Option("--memory-limit", help="MiB of a process.")] = 8192,
-    time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds of a point's steps.")] = 5.0,
+    time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds of a point's steps.")] = 8.0,
     fit_last: Annotated[int, typer.Option("--fit-last", min=3, help="Points behind an exponent.")] = 5,
     threads: options.ThreadsOption = "2",
     device: options.DeviceOption = "cpu",
@@ -193,7 +206,7 @@ def point(series: Series, size: int, length: int, common: dict[str, Any], limits
         return {**row, "status": status, "note": note}
     measured = subprocesses.run_apart(
         growth_point.measure,
-        {**common, **shape, "model": spec, "repetitions": limits.repetitions},
+        {**common, **shape, "model": spec, "repetitions": limits.affordable(series, size)},
         memory_limit_mib=limits.memory_mib,
         time_limit=STARTING + 4 * limits.seconds,
     )

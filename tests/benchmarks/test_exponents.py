@@ -44,8 +44,8 @@ def test_two_points_have_a_slope_without_an_interval_and_one_has_nothing():
     assert fit([], []).points == 0
 
 
-def test_the_next_cost_is_expected_to_rise_as_the_last_two_did():
-    assert predict([1, 2, 4], [1, 2, 8], 8) == pytest.approx(32)
+def test_the_next_cost_is_expected_to_rise_as_the_last_three_did():
+    assert predict([1, 2, 4, 8], [100, 2, 8, 32], 16) == pytest.approx(128)
     assert predict([4], [8], 16) == pytest.approx(32)
     assert predict([1, 2], [10, 10], 4) == pytest.approx(10)
     assert predict([1, 2], [10, 10], 4, at_least=1.0) == pytest.approx(20)

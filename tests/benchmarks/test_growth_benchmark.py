@@ -103,6 +103,17 @@ def test_a_series_ends_with_a_row_before_it_exceeds_the_time(run, power):
     assert points["status"].iloc[:-1].eq("ok").all()
 
 
+def test_long_steps_are_timed_less_often():
+    series = growth.Series("x", {}, "length", ours=True)
+    limits = growth.Limits(memory_mib=1e9, seconds=10.0, repetitions=5)
+    assert limits.affordable(series, 64) == 5  # nothing is known yet
+    series.rows = [{"status": "ok", "length": 64, "median_ms": 500.0, "peak_memory_mib": 1.0}]
+    assert limits.affordable(series, 128) == 5  # 7 steps of 1 s
+    assert limits.affordable(series, 256) == 3  # 5 steps of 2 s
+    assert limits.exceeded(series, 256) is None
+    assert limits.exceeded(series, 512) == ("out of time limit", "expected 12 s, limit 10 s")
+
+
 def test_models_take_turns_at_every_size(run, at_once, monkeypatch):
     monkeypatch.setattr(growth_point, "measure", lambda point: {"status": "ok", "median_ms": 1.0, **MEMORY})
     run(
