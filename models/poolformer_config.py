@@ -68,7 +68,8 @@ class PoolformerConfig:
     the rest again: less memory for one more forward pass, the same gradients."""
     recompute_chunk: int | None = None
     """Train on longer sequences in chunks of so many samples, which keep nothing but the state before
-    them and compute the rest again: the levels' memory no longer grows with the length of a clip."""
+    them and compute the rest again: the levels' memory no longer grows with the length of a clip. Below
+    some ten thousand samples, the many small operations cost more than the one more forward pass."""
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", f"must be at least 1, got {self.width}")
