@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.contracts import require
+from models.rotary import rotation
 
 CACHE_BLOCK = 256
 """The cache grows by so many positions: copying it costs 1/256 of what attention reads anyway."""
@@ -96,7 +97,7 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Long[B, L] -> logits Float[B, L, V]."""
         previous = F.pad(tokens[:, :-1], (1, 0), value=self.start)
-        rotation = self._rotation(torch.arange(tokens.shape[1], device=tokens.device))
+        rotation = self._rotation(0, tokens.shape[1])
         x = self.dropout(self.table(previous))
         for block in self.blocks:
             x = block(x, rotation)
@@ -118,7 +119,7 @@ class Transformer(nn.Module):
             cache = F.pad(cache, (0, 0, 0, CACHE_BLOCK))
         if token is None:
             token = torch.full((cache.shape[2],), self.start, device=cache.device)
-        rotation = self._rotation(torch.arange(position, position + 1, device=cache.device))
+        rotation = self._rotation(position, 1)
         x = self.dropout(self.table(token[:, None]))
         for block, block_cache in zip(self.blocks, cache, strict=True):
             x = block(x, rotation, block_cache, position)
@@ -130,12 +131,9 @@ class Transformer(nn.Module):
         values = 2 * self.config.layers * batch_size * capacity * self.config.width
         return values * self.table.weight.element_size()
 
-    def _rotation(self, positions: Tensor) -> Rotation:
-        """Long[L] -> cos, sin of position / base^(2i/d), Su et al. eq. 15."""
+    def _rotation(self, first: int, length: int) -> Rotation:
         width = self.config.width // self.config.heads
-        exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
-        angles = positions[:, None] / self.config.rope_base**exponents
-        return angles.cos(), angles.sin()
+        return rotation(first, length, width, self.config.rope_base, like=self.head.weight)
 
 
 class Block(nn.Module):

@@ -30,15 +30,17 @@ class SinusoidalEmbedding(nn.Module):
     def __init__(self, vocab_size: int, width: int) -> None:
         super().__init__()
         self.vocab_size, self.width = vocab_size, width
-        self.register_buffer("table", self._exact_table().to(torch.get_default_dtype()), persistent=False)
+        table = self._exact_table().to(torch.get_default_device(), torch.get_default_dtype())
+        self.register_buffer("table", table, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return F.embedding(tokens, self.table)
 
     def _exact_table(self) -> Tensor:
         half = self.width // 2
-        frequency = torch.exp(-math.log(10_000) / half * torch.arange(half, dtype=torch.float64))
-        angle = torch.arange(self.vocab_size, dtype=torch.float64)[:, None] * frequency
+        with torch.device("cpu"):
+            frequency = torch.exp(-math.log(10_000) / half * torch.arange(half, dtype=torch.float64))
+            angle = torch.arange(self.vocab_size, dtype=torch.float64)[:, None] * frequency
         return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
-from scipy.special import stdtrit  # the quantile of scipy.stats.t, without its half second of import
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import ArrayLike
 
 CONFIDENCE = 0.95
@@ -38,6 +37,8 @@ class Estimate(NamedTuple):
 
 def estimate(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
     """Mean and t interval of the values that are there (NaN: not measured, left out)."""
+    from scipy.special import stdtrit  # the quantile of scipy.stats.t, without its half second of import
+
     array = np.asarray(values, dtype=float)
     array = array[~np.isnan(array)]
     n = len(array)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from harness.contracts import State, report_flops, require
 from models.initialization import Dense
+from models.rotary import rotation
 
 QUERIES = 512
 """In a block of a continued sequence, whose mask has so many rows."""
@@ -93,12 +94,7 @@ class Attention(nn.Module):
 
     def _rotate(self, x: Tensor, first: int = 0) -> Tensor:
         """Rotates pairs of channels (e, e + E/2) by an angle that grows with the position."""
-        length, half = x.shape[2], x.shape[3] // 2
-        # in float64: at step 10000 a float32 angle is wrong by a thousandth
-        exponent = torch.arange(half, dtype=torch.float64, device=x.device) / half
-        position = torch.arange(first, first + length, dtype=torch.float64, device=x.device)
-        angle = position[:, None] * self.rotary_base**-exponent
-        cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        cosine, sine = rotation(first, x.shape[2], x.shape[3], self.rotary_base, like=x)
         low, high = x.chunk(2, dim=-1)
         return torch.cat((low * cosine - high * sine, low * sine + high * cosine), dim=-1)
 

@@ -14,7 +14,6 @@ from models.native.build import CannotBuild, library
 DTYPES = (torch.float32, torch.float64)
 
 
-@torch.compiler.disable
 def call(source: str, name: str, operands: tuple[Any, ...], *numbers: int) -> None:
     """Run a kernel, the one for the first operand's type, on as many threads as torch uses.
 

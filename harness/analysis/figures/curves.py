@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from harness.analysis.statistics import estimates
 from harness.contracts import FigureData
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BITS = "nll_bits_validation"
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from harness.analysis import style
 from harness.analysis.figures.curves import BITS, floor, learning_curves
@@ -15,6 +14,7 @@ from harness.analysis.statistics import by_seed
 from harness.contracts import FigureData, NotEnoughData
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -44,6 +44,8 @@ class LearningCurve:
 
         Models that have no curve (counted, not trained) have one row each, without step and x.
         """
+        import pandas as pd
+
         history = learning_curves(data)
         if history.empty:
             raise NotEnoughData("no trial has a learning curve of two points or more")
@@ -152,6 +154,7 @@ def _draw_failures(axes: Axes, curves: pd.DataFrame, looks: Mapping[str, style.L
 
 def _set_limits(whole: Axes, enlarged: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
     """Fit the settled part of what succeeded; a curve that explodes leaves the axes."""
+    import pandas as pd
     from matplotlib.ticker import MaxNLocator
 
     curves = points.dropna(subset=["x"])

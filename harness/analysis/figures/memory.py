@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from harness.analysis import style
 from harness.analysis.statistics import Estimate, estimates
 from harness.contracts import FigureData, NotEnoughData
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -34,6 +33,8 @@ class Memory:
 
     def numbers(self, data: FigureData) -> pd.DataFrame:
         """One row a variant and column: mean and 95 % interval over seeds."""
+        import pandas as pd
+
         rows = [
             {"variant": variant, "column": column, **value._asdict()}
             for column, values in self._panels(data).items()

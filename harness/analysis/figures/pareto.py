@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from harness.analysis import style
 from harness.analysis.figures.curves import references
 from harness.analysis.placement import name_points
@@ -18,6 +16,7 @@ from harness.analysis.statistics import Estimate, estimates
 from harness.contracts import FigureData, NotEnoughData
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -42,6 +41,8 @@ class Pareto:
 
     def numbers(self, data: FigureData) -> pd.DataFrame:
         """One row a variant: means and 95 % intervals of both columns, and whether it is on the front."""
+        import pandas as pd
+
         both = self._estimates(data)
         front = self._front(both)
         rows = []

@@ -9,13 +9,13 @@ from math import isnan, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from harness.analysis import style
 from harness.analysis.statistics import by_seed, estimate
 from harness.contracts import FigureData, NotEnoughData
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -95,6 +95,8 @@ def _draw_panel(
     axes: Axes, values: pd.DataFrame, poolings: Mapping[str, list[int]], looks: Mapping[str, style.Look]
 ) -> None:
     """One row a variant: its seeds above the line, mean and interval on it."""
+    import pandas as pd
+
     for row, variant in enumerate(poolings):
         seeds = values[variant].dropna() if variant in values else pd.Series(dtype=float)
         if seeds.empty:
