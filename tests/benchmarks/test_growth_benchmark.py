@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import growth, growth_point, subprocesses, training
+from benchmarks.growth_series import Limits, Series
 
 SMALL = "small={name: poolformer, width: 8, layers: 1, pooling: [2], mixer: {hidden: 16, blocks: 2}}"
 
@@ -104,8 +105,8 @@ def test_a_series_ends_with_a_row_before_it_exceeds_the_time(run, power):
 
 
 def test_long_steps_are_timed_less_often():
-    series = growth.Series("x", {}, "length", ours=True)
-    limits = growth.Limits(memory_mib=1e9, seconds=10.0, repetitions=5)
+    series = Series("x", {}, "length", ours=True)
+    limits = Limits(memory_mib=1e9, seconds=10.0, repetitions=5)
     assert limits.affordable(series, 64) == 5  # nothing is known yet
     series.rows = [{"status": "ok", "length": 64, "median_ms": 500.0, "peak_memory_mib": 1.0}]
     assert limits.affordable(series, 128) == 5  # 7 steps of 1 s
