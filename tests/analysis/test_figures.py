@@ -51,6 +51,16 @@ def test_drawing_leaves_the_data_alone_and_pyplot_without_figures(name, data):
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_every_kind_draws_a_suite_without_references(name, data):
+    counted = ~data.table["model"].isin(["markov", "unigram"])
+    table = data.table[counted]
+    assert len(table) < len(data.table)
+    history = data.history[data.history["key"].isin(table["key"])]
+    variants = [variant for variant in data.variants if variant in set(table["variant"])]
+    build(name).draw(replace(data, table=table, history=history, variants=variants))
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_every_kind_says_in_one_line_that_nothing_was_measured(name, data):
     empty = replace(data, table=data.table.iloc[:0], history=pd.DataFrame(columns=[*data.history.columns]))
     with pytest.raises(NotEnoughData) as refused:

@@ -56,7 +56,7 @@ class LearningCurve:
             curves = curves[curves["x"] > 0]  # the axis is logarithmic
         if curves.empty:
             raise NotEnoughData("no variant with a learning curve has a step time")
-        lines = pd.DataFrame(floor(data).items(), columns=["variant", BITS])
+        lines = pd.DataFrame(floor(data).items(), columns=["variant", BITS]).astype({BITS: float})
         points = pd.concat([curves, lines], ignore_index=True)
         points["variant"] = pd.Categorical(points["variant"], categories=list(data.variants))
         points = points.sort_values(["variant", "seed", "step"], kind="stable", ignore_index=True)
