@@ -163,10 +163,11 @@ class Poolformer(nn.Module):
 
     @staticmethod
     def kernels() -> dict[str, str | None]:
-        """Of the scans on this machine's fastest device, and of drawing."""
+        """Of the scans on this machine's fastest device, and the CPU's others."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         scans = {f"scan {name}": reason for name, reason in backends(device).items()}
-        return scans | {"drawing native": reason_against("sampling")}
+        others = ("block_diagonal", "gelu_gate", "sampling")
+        return scans | {f"native {name}": reason_against(name) for name in others}
 
     @property
     def scan_backend(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from models.native.build import CannotBuild, library
+
+log = logging.getLogger("harness")
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -44,5 +47,6 @@ def reason_against(source: str) -> str | None:
     try:
         library(source)
     except CannotBuild as error:
+        log.warning("without the kernel %s, which is slower: %s", source, error)
         return str(error)
     return None

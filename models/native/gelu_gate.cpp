@@ -8,7 +8,8 @@ namespace {
 
 constexpr int64_t PIECE = 1 << 14;  // elements of a task
 
-template <class T> constexpr T SLOPE = T(1.5957691216057308), CUBE = T(0.044715);
+template <class T> constexpr T SLOPE = T(1.5957691216057308);
+template <class T> constexpr T CUBE = T(0.044715);
 
 template <class T>
 void forward(T* out, const T* y, const T* g, int64_t count, int64_t threads) {
