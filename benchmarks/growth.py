@@ -56,7 +56,7 @@ def growth(
     memory_limit: Annotated[float, typer.Option("--memory-limit", help="MiB of a process.")] = 8192,
     time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds of a point's steps.")] = 8.0,
     fit_last: Annotated[int, typer.Option("--fit-last", min=3, help="Points behind an exponent.")] = 5,
-    threads: options.ThreadsOption = "2",
+    threads: options.ThreadsOption = "1",
     device: options.DeviceOption = "cpu",
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Timed steps of a point.")] = 3,
     figure: Annotated[

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.circumstances import busy
+from benchmarks.messages import say
 from harness.errors import HarnessError
 
 ThreadsOption = Annotated[str, typer.Option("--threads", help="torch threads, one contest for each: 1,2")]
@@ -60,12 +62,15 @@ def dtypes(text: str) -> list[torch.dtype]:
 
 
 def device(name: str) -> torch.device:
+    """The device to measure on; says so if others are using the machine."""
     try:
         found = torch.device(name)
     except RuntimeError:
         raise typer.BadParameter(f"{name!r} is no device; cpu or cuda") from None
     if found.type == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter("this torch sees no CUDA device")
+    if warning := busy():
+        say(warning)
     return found
 
 

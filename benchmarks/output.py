@@ -23,7 +23,7 @@ COLUMNS = (
 
 CIRCUMSTANCES = (
     *("package", "package_version", "torch_version", "python_version", "platform"),
-    *("device", "device_name", "cpu_model", "git_commit", "git_dirty", "date", "command"),
+    *("device", "device_name", "cpu_model", "load_average", "git_commit", "git_dirty", "date", "command"),
 )
 
 

@@ -32,6 +32,13 @@ def test_rows_say_where_they_come_from():
     assert {*found} <= {*output.COLUMNS, *output.CIRCUMSTANCES}
 
 
+@pytest.mark.parametrize(("load", "warns"), [(0.1, False), (3.0, True), (None, False)])
+def test_a_busy_machine_is_warned_of(monkeypatch, capsys, load, warns):
+    monkeypatch.setattr("benchmarks.circumstances.LOAD_AT_START", load)
+    options.device("cpu")
+    assert ("others are running" in capsys.readouterr().err) == warns
+
+
 def test_the_version_of_what_is_not_installed_is_empty():
     assert version_of("torch") and version_of("package-that-nobody-has") == ""
 
