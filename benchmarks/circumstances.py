@@ -32,7 +32,7 @@ def busy() -> str | None:
     if LOAD_AT_START is None or LOAD_AT_START < BUSY:
         return None
     return (
-        f"others are running: load average {LOAD_AT_START:.1f} on {os.cpu_count()} CPUs; timings will be off"
+        f"others are running: load average {LOAD_AT_START:.1f} on {os.cpu_count()} CPUs, timings are doubtful"
     )
 
 
