@@ -10,7 +10,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/harness run $(SUITE)
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

@@ -86,7 +86,8 @@ def test_the_gate_is_torchs_gelu_times_the_branch(shape: list[int], scale: float
     y, g = randn(*shape), (scale * randn(*shape, seed=2)).detach().requires_grad_()
     assert_same(gelu_gate(y, g), y * F.gelu(g, approximate="tanh"), (y, g), 1e-11)
     y32, g32 = (x.detach().float().requires_grad_() for x in (y, g))
-    assert_same(gelu_gate(y32, g32), y32 * F.gelu(g32, approximate="tanh"), (y32, g32), 2e-6)
+    # far from zero the sigmoid's argument is large, and its own rounding shows
+    assert_same(gelu_gate(y32, g32), y32 * F.gelu(g32, approximate="tanh"), (y32, g32), 1e-5)
 
 
 def test_kernels_compute_in_full_precision_on_a_cpu_alone() -> None:
