@@ -21,7 +21,7 @@ from models.scan.gates import Gates
 _run = partial(call, "scan")
 
 ABSENT_GATE = 100.0
-"""A logit whose sigmoid is exactly 1."""
+"""A logit whose sigmoid is 1, to rounding."""
 
 
 def unavailable(device: torch.device) -> str | None:
