@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.native.build import CannotBuild
-from models.native.call import address, call
+from models.native.call import address, call, reason_against
 from models.scan.gates import Gates
 
 _run = partial(call, "scan")
@@ -34,11 +33,11 @@ def unavailable(device: torch.device) -> str | None:
 @cache
 def _failure() -> str | None:
     """Builds, loads and tries the library."""
-    try:
-        a, h = torch.full((1, 2, 1), 0.5), torch.empty(1, 2, 1)
-        _run("scan_forward", (a, torch.ones(1, 2, 1), torch.ones(1, 1), h), *_sizes(a), False)
-    except CannotBuild as error:
-        return str(error)
+    reason = reason_against("scan")
+    if reason is not None:
+        return reason
+    a, h = torch.full((1, 2, 1), 0.5), torch.empty(1, 2, 1)
+    _run("scan_forward", (a, torch.ones(1, 2, 1), torch.ones(1, 1), h), *_sizes(a), False)
     if h.flatten().tolist() != [1.5, 1.75]:
         return "the built kernel computes wrong results on this machine"
     return None
