@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.errors import ConfigError
@@ -81,6 +81,7 @@ class SequenceModel(Protocol):
         kernels(): static; the kernels that it can compute with, each with the reason why not on this
             machine, or None; what `harness doctor` shows.
         optimizer_groups() -> list[ParameterGroup]: parameters that train differently.
+        presets: published configurations by name, "paper" the main one, see `Preset`.
         fit(batches): for models estimated in closed form, see `ClosedForm`.
     A config may have ``check_data(vocab_size, length)``, which raises ConfigError for settings that
     cannot work on such data (a pooling product longer than the clip, say).
@@ -139,6 +140,24 @@ class ParameterGroup:
     parameters: Sequence[Tensor]
     learning_rate_scale: float = 1.0
     weight_decay: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A published configuration of a model: what a suite says as ``{name: sashimi, preset: paper}``."""
+
+    config: Mapping[str, Any]
+    """Fields of the model's Config that differ from its defaults."""
+    source: str
+    """Paper and table, or file of the authors' code."""
+    parameters: int | None = None
+    """Published number of parameters; None where no source states it."""
+    vocab_size: int = 256
+    """Vocabulary that this number is of."""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """The published settings of training, as in a suite's `train`."""
+    note: str = ""
+    """What differs from the published model, and why."""
 
 
 @runtime_checkable
