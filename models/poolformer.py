@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.configuration import build
-from harness.contracts import Drawer, Spec, State, can_resume, require
+from harness.contracts import Drawer, ParameterGroup, Spec, State, can_resume, require
 from harness.errors import ConfigError
 from models.embedding import build_embedding
 from models.initialization import Dense
 from models.mixers.convolution import ConvolutionThen
 from models.native.call import reason_against
+from models.parameter_groups import parameter_groups
 from models.poolformer_config import CONSTANT_BRANCH_SCALE, LevelMixers, PoolformerConfig
 from models.pooling import build_down_pool, build_up_pool
 from models.recompute import recomputed_in_chunks
@@ -160,6 +161,10 @@ class Poolformer(nn.Module):
         except CannotTranslate as reason:
             log.info("clips are drawn step by step: %s", reason)
             return None
+
+    def optimizer_groups(self) -> list[ParameterGroup]:
+        """What its mixers keep from weight decay."""
+        return parameter_groups(self)
 
     @staticmethod
     def kernels() -> dict[str, str | None]:
