@@ -26,7 +26,19 @@ from baselines.decoder_stack import DecoderStack, hidden_width, initialise
 from harness.contracts import Preset, State, require
 from models.dropout import Dropout
 
-GPT3_SIZES = "the size that the paper states is a class of GPT-3's, whose count has a vocabulary of 50,000"
+METASEQ_TRAINING = {
+    "learning_rate": 2e-4,
+    "schedule": "cosine",
+    "warmup_steps": 500,
+    "beta2": 0.98,
+    "weight_decay": 0.1,
+    "clip_norm": 1.0,
+}
+"""Yu et al. 2023, appendix A.1 and table 15; the learning rate falls in a line there."""
+METASEQ_NOTE = (
+    "The size that the paper states is a class of GPT-3's, whose count has a vocabulary of 50,000. There are "
+    "learned positions and MLPs of four widths with ReLU, here rotary ones and SwiGLU of as many weights."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +87,10 @@ class Transformer(nn.Module):
     )
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
-            config={"width": 768, "layers": 13, "heads": 12},
+            config={"width": 768, "layers": 13, "heads": 12, "dropout": 0.1},
             source="Yu et al. 2023 (MEGABYTE, arXiv 2305.07185), table 15, audio: Transformer, 135M",
-            train={"batch_size": 2048, "crop": 1024, "learning_rate": 2e-4, "beta2": 0.98},
-            note=f"92 M parameters: {GPT3_SIZES}. MLPs of four widths with ReLU there, SwiGLU of as many "
-            "weights here; learned positions there, rotary ones here.",
+            train={"batch_size": 2048, "crop": 1024, **METASEQ_TRAINING},
+            note=f"92 M parameters. {METASEQ_NOTE}",
         )
     }
 
