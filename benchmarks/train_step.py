@@ -22,7 +22,7 @@ from benchmarks.contest import Budget, Entry, compete, in_one_line, median, resu
 from benchmarks.messages import say
 from harness import configuration
 from harness.errors import HarnessError
-from harness.evaluation.flops import build_on_meta, count_parameters, flops_per_token
+from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
 from harness.evaluation.memory import MIB, PeakMemory
 from harness.evaluation.timing import repeat
 from harness.training.precision import Precision
@@ -112,7 +112,7 @@ def admitted(
 
 def prepare(entry: Entry, spec: training.Spec, kind: Precision, compiled: bool, device: torch.device) -> None:
     of = entry.columns
-    on_meta = build_on_meta(spec, vocab_size=training.VOCABULARY)
+    on_meta = build_to_count(spec, vocab_size=training.VOCABULARY)
     of |= {
         "model": json.dumps(spec),
         "width": getattr(configuration.resolve("models", spec).config, "width", None),

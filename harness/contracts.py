@@ -332,6 +332,15 @@ def report_flops(count: float) -> None:
         tally.count += count
 
 
+def only_counted(like: Tensor) -> bool:
+    """Whether nobody will look at the values of what is computed from such a tensor.
+
+    True on the meta device and inside `counting_flops`: a layer may return whatever has the right
+    shape, and should not compile a kernel first.
+    """
+    return like.is_meta or _tally.get() is not None
+
+
 @contextmanager
 def counting_flops() -> Iterator[_FlopTally]:
     """Collect what `report_flops` is told inside the block."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness import configuration
 from harness.contracts import ClosedForm, Column, Lane, MetricContext, require
-from harness.evaluation.flops import build_on_meta, count_parameters, flops_per_token
+from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
 from harness.evaluation.memory import MIB, PeakMemory, SavedForBackward
 from harness.evaluation.timing import repeat
 from harness.training.batches import TrainingBatches
@@ -82,7 +82,7 @@ class Efficiency:
         """A model in closed form has no training step: those columns are absent."""
         train = configuration.parse(TrainConfig, context.config["train"])
         length = min(train.crop or context.dataset.length, context.dataset.length)
-        on_meta = build_on_meta(context.config["model"], vocab_size=context.dataset.vocab_size)
+        on_meta = build_to_count(context.config["model"], vocab_size=context.dataset.vocab_size)
         model: Any = context.model
         columns = {
             "parameters": count_parameters(model),

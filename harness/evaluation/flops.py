@@ -3,46 +3,89 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness import configuration
-from harness.contracts import counting_flops
 from harness.errors import HarnessError
+from harness.evaluation.flop_counter import FlopCounter
 
 log = logging.getLogger("harness")
 
-_with_memory: WeakKeyDictionary[nn.Module, Callable[[], nn.Module]] = WeakKeyDictionary()
-"""How to build a model again, on the CPU, that was built on the meta device."""
+SMALL_MODEL = 20_000_000
+"""Numbers in a model that is built with memory for them: quicker than torch's meta device, whose
+shape functions are Python and take seconds to import."""
+
+SMALL_RUN = 2_000_000_000
+"""Parameters times length up to which such a model is run in order to count."""
+
+LONGEST_RUN = 2048
+"""Length up to which it is: attention's square of it has to fit into memory."""
+
+_rebuild: WeakKeyDictionary[nn.Module, Callable[[], nn.Module]] = WeakKeyDictionary()
+"""For a model from `build_to_count`, how to build it the other way: without memory, or with it."""
 
 
-def build_on_meta(spec: Any, *, vocab_size: int) -> nn.Module:
-    """The model without memory for its weights; with it, and a warning, where that cannot be.
+def build_to_count(spec: Any, *, vocab_size: int) -> nn.Module:
+    """The model a spec names, for counting alone: a large one without memory for its weights.
 
+    A large one that torch's meta device cannot build gets its memory, and a warning says so.
     Raises: ConfigError, PluginError
     """
     found = configuration.resolve("models", spec)
 
-    def build() -> nn.Module:
-        return found.cls(found.config, vocab_size=vocab_size)
+    def with_memory() -> nn.Module:
+        with torch.random.fork_rng(devices=[]), _one_thread():
+            return found.cls(found.config, vocab_size=vocab_size)
+
+    def without() -> nn.Module:
+        with torch.device("meta"), _WithoutDrawing():
+            return found.cls(found.config, vocab_size=vocab_size)
 
     try:
-        with torch.device("meta"), _WithoutDrawing():
-            model = build()
+        with _NotMuchMemory():
+            model = with_memory()
+        _rebuild[model] = without
+        return model
+    except _TooMuchMemory:
+        pass
+    try:
+        model = without()
     except HarnessError:
         raise
     except Exception as error:
         _warn(found.name, error)
-        return build()
-    _with_memory[model] = build
+        return with_memory()
+    _rebuild[model] = with_memory
     return model
+
+
+class _TooMuchMemory(Exception):
+    """A model grew beyond `SMALL_MODEL` while it was built."""
+
+
+class _NotMuchMemory(TorchFunctionMode):
+    """Stops the making of tensors once they hold more than `SMALL_MODEL` numbers."""
+
+    MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.tensor)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in self.MAKERS:
+            self.numbers += result.numel()
+            if self.numbers > SMALL_MODEL:
+                raise _TooMuchMemory
+        return result
 
 
 class _WithoutDrawing(TorchFunctionMode):
@@ -69,31 +112,42 @@ def flops_per_token(model: nn.Module, length: int) -> float:
 
     Torch counts matrix products, convolutions and attention (the masked half of its square
     included); to these comes what layers report themselves (`contracts.report_flops`). Elementwise
-    work is not counted. Runs on the model's own device; one from `build_on_meta` whose forward pass
-    needs values is built and run on the CPU, and a warning says so.
+    work is not counted. Runs on the model's own device; a model from `build_to_count` is not run,
+    where that would take long, but followed on the meta device, unless it needs values there, which
+    a warning says.
     """
-    try:
+    other = _rebuild.get(model)
+    has_memory = not any(parameter.is_meta for parameter in model.parameters())
+    small = length <= LONGEST_RUN and count_parameters(model) * length <= SMALL_RUN
+    if other is None or (has_memory and small):
         return _count(model, length)
+    try:
+        return _count(other() if has_memory else model, length)
     except HarnessError:
         raise
     except Exception as error:
-        if model not in _with_memory:
-            raise
         _warn(type(model).__name__, error)
-        return _count(_with_memory[model](), length)
+        return _count(model if has_memory else other(), length)
 
 
 @torch.no_grad()
 def _count(model: nn.Module, length: int) -> float:
     tensors = [*model.parameters(), *model.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
-    with (
-        sdpa_kernel(SDPBackend.MATH),  # torch counts nothing in its fused attention on a CPU
-        FlopCounterMode(display=False) as counter,
-        counting_flops() as reported,
-    ):
+    with _one_thread(), FlopCounter() as counter:
         model(torch.zeros(1, length, dtype=torch.long, device=device))
-    return (counter.get_total_flops() + reported.count) / length
+    return counter.total / length
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many small operations: on a busy machine several threads would wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _warn(name: str, error: Exception) -> None:

@@ -72,7 +72,13 @@ class Plan:
             "figures": [dict(figure) for figure in self.suite.config.figure_specs],
             "plugin_files": list(self.suite.plugin_files),
             "variants": [
-                {"name": v.name, "aliases": list(v.aliases), "config": v.config} for v in self.suite.variants
+                {
+                    "name": v.name,
+                    "aliases": list(v.aliases),
+                    "config": v.config,
+                    "match": None if v.match is None else v.match.plain(),
+                }
+                for v in self.suite.variants
             ],
             "trials": [
                 {
@@ -105,12 +111,12 @@ def make_plan(suite: Suite, store: Store, *, slots: int = 1) -> Plan:
 
 def cost_of(config: Mapping[str, Any]) -> VariantCost:
     """Build the model without memory for its weights, and count."""
-    from harness.evaluation.flops import build_on_meta, count_parameters, flops_per_token
+    from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
 
     data = configuration.resolve("datasets", config["data"]).config
     train = config["train"]
     context = train["crop"] or data.length
-    model = build_on_meta(config["model"], vocab_size=data.vocab_size)
+    model = build_to_count(config["model"], vocab_size=data.vocab_size)
     tokens = 0 if isinstance(model, ClosedForm) else train["steps"] * train["batch_size"] * context
     return VariantCost(count_parameters(model), flops_per_token(model, context), tokens)
 

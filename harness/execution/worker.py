@@ -40,14 +40,11 @@ def main() -> None:
 
 def _warm_up() -> None:
     """Import once what every task needs. Nothing here may start a thread or touch a GPU."""
-    import torch
+    import torch._dynamo  # two seconds, which torch's optimisers would spend in every trial
 
     import harness.evaluation.flops
     import harness.execution.run_trial
     import harness.training.loop  # noqa: F401
-
-    # torch imports another second's worth of modules when it first computes without data.
-    torch.nn.functional.gelu(torch.empty(2, device="meta"))
 
 
 def _run_in_child(payload: dict[str, Any], out: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.contracts import only_counted
 from models.native.build import CannotBuild, library
 
 log = logging.getLogger("harness")
@@ -36,7 +37,12 @@ def address(tensor: Tensor | None) -> int | None:
 
 
 def fits(source: str, like: Tensor) -> bool:
-    """Whether the kernels of a source can compute with such tensors here: on a CPU, in full precision."""
+    """Whether the kernels of a source can compute with such tensors here: on a CPU, in full precision.
+
+    Not where work is only counted: nothing is compiled for that.
+    """
+    if only_counted(like):
+        return False
     exact = like.device.type == "cpu" and like.dtype in DTYPES
     return exact and not torch.is_autocast_enabled("cpu") and reason_against(source) is None
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from harness.contracts import report_flops
+from harness.contracts import only_counted, report_flops
 from models.scan import native
 from models.scan.chunked import chunked_scan
 from models.scan.composed import composed_gated_scan
@@ -86,7 +86,7 @@ def linear_scan(
     default. Returns h: [B, L, ...], whose last state is ``h[:, -1]``; with `reverse`, time runs from
     the end, h_t = a_t h_{t+1} + b_t, and the last state is ``h[:, 0]``. Differentiable once in a, b
     and h0. Half-precision inputs are accumulated, and returned, in float32: a state must not lose
-    what many small steps add up to. On the meta device only the shape is computed.
+    what many small steps add up to. Where work is only counted, the shape is all that is right.
 
     `check` reads a and b once more, to refuse |a| > 1 and what is not a number. Layers whose decays
     are bounded by construction do without: their numbers break only when a training diverges, which
@@ -106,14 +106,14 @@ def linear_scan(
     elif h0.dtype in _HALF:
         h0 = h0.float()
     _require_like("h0", h0, a, list(a[:, 0].shape))
-    if check and a.device.type != "meta":
+    if check and not only_counted(a):
         _require_numbers(b=b, h0=h0)
         largest = a.detach().abs().amax().item()
         if not largest <= 1 + 4 * torch.finfo(a.dtype).eps:
             raise ValueError(f"a must have |a| <= 1 throughout, got {largest:.6g}")
 
     report_flops((8 if a.is_complex() else 2) * a.numel())
-    if a.device.type == "meta":
+    if only_counted(a):
         return a * b  # right in shape, type and dependence; costs nothing
     return _BACKENDS[backend_for(a.device, backend)].linear(a, b, h0, reverse=reverse)
 
@@ -164,7 +164,7 @@ def gated_scan(
     wide = [value.to(dtype) if value is not None else None for value in (log_decay, phase)]
     h0 = x.new_zeros(batch, width, dtype=dtype) if h0 is None else h0.to(dtype)
     assert wide[0] is not None
-    if check and x.device.type != "meta":
+    if check and not only_counted(x):
         _require_numbers(
             x=x, h0=h0, phase=phase, recurrence_logits=recurrence_logits, input_logits=input_logits
         )
@@ -173,7 +173,7 @@ def gated_scan(
             raise ValueError(f"log_decay must not be above 0, got {largest:.6g}")
 
     report_flops((8 if phase is not None else 2) * batch * length * channels)
-    if x.device.type == "meta":
+    if only_counted(x):
         return x.to(dtype).clone()  # right in shape and type; costs nothing
     chosen = _BACKENDS[backend_for(x.device, backend)]
     if not chosen.widens:

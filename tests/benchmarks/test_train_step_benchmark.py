@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import train_step, training
 from harness.errors import HarnessError
-from harness.evaluation.flops import build_on_meta, count_parameters, flops_per_token
+from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
 
 SMALL = "{name: poolformer, width: 8, layers: 1, pooling: [2], dropout: 0.0}"
 OTHER = "{name: transformer, width: 8, layers: 1, heads: 2}"
@@ -18,7 +18,7 @@ TINY = (
 
 
 def parameters(spec):
-    return count_parameters(build_on_meta(spec, vocab_size=256))
+    return count_parameters(build_to_count(spec, vocab_size=256))
 
 
 def test_one_command_times_every_model(run):
@@ -63,7 +63,7 @@ def test_the_unpooled_model_has_as_many_layers():
 
 def test_pooling_saves_work_that_factors_of_one_do_not():
     costs = {
-        name: flops_per_token(build_on_meta(training.MODELS[name], vocab_size=256), 160)
+        name: flops_per_token(build_to_count(training.MODELS[name], vocab_size=256), 160)
         for name in ("poolformer", "unpooled", "factors of 1")
     }
     assert costs["poolformer"] < costs["unpooled"] / 2

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.contracts import report_flops
+from harness.evaluation import flops
 from harness.evaluation.efficiency import Efficiency
-from harness.evaluation.flops import build_on_meta, count_parameters, flops_per_token
+from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
 from harness.evaluation.memory import MIB, PeakMemory, SavedForBackward
 from harness.evaluation.timing import repeat
 
@@ -63,11 +64,29 @@ def test_a_tied_parameter_counts_once_and_a_complex_one_twice():
     assert count_parameters(model) == 9 + 8
 
 
-def test_counting_needs_no_memory_for_weights(toy):
-    model = build_on_meta({"name": "evaluation_toy", "width": 32}, vocab_size=256)
-    assert all(p.is_meta for p in model.parameters())
+@pytest.mark.parametrize("small", [True, False])
+def test_a_large_model_is_counted_without_memory_for_its_weights(toy, small, monkeypatch):
+    monkeypatch.setattr(flops, "SMALL_MODEL", 10**6 if small else 1000)
+    model = build_to_count({"name": "evaluation_toy", "width": 32}, vocab_size=256)
+    assert all(p.is_meta is not small for p in model.parameters())
     assert count_parameters(model) == count_parameters(toy(width=32))
     assert flops_per_token(model, 10) == 2 * 32 * 256
+
+
+def test_a_long_run_is_followed_not_made(toy, monkeypatch):
+    seen = []
+    monkeypatch.setattr(flops, "_count", lambda model, _: seen.append(next(model.parameters()).device))
+    model = build_to_count({"name": "evaluation_toy", "width": 32}, vocab_size=256)
+    for length in (1, flops.LONGEST_RUN, flops.LONGEST_RUN + 1):
+        flops_per_token(model, length)
+    assert [device.type for device in seen] == ["cpu", "cpu", "meta"]
+
+
+def test_counting_leaves_random_numbers_and_threads_as_they_were():
+    threads, before = torch.get_num_threads(), torch.random.get_rng_state()
+    flops_per_token(build_to_count({"name": "evaluation_toy", "width": 32}, vocab_size=256), 10)
+    assert torch.get_num_threads() == threads
+    torch.testing.assert_close(torch.random.get_rng_state(), before)
 
 
 class NeedsValues(nn.Linear):
@@ -100,9 +119,10 @@ class RunWithValues(NeedsValues):
 
 
 @pytest.mark.parametrize("name", ["evaluation_built_with_values", "evaluation_run_with_values"])
-def test_a_model_that_needs_values_is_counted_on_the_cpu_and_that_is_said(name, caplog):
+def test_a_large_model_that_needs_values_is_counted_on_the_cpu_and_that_is_said(name, caplog, monkeypatch):
+    monkeypatch.setattr(flops, "SMALL_MODEL", 10)
     with caplog.at_level(logging.WARNING, logger="harness"):
-        model = build_on_meta(name, vocab_size=5)
+        model = build_to_count(name, vocab_size=5)
         assert count_parameters(model) == 5 * 5 + 5
         assert flops_per_token(model, 3) == 2 * 5 * 5
     assert "does not work on torch's meta device" in caplog.text and "a real run" in caplog.text

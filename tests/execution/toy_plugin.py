@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.contracts import Column, Provenance, Split
+from harness.contracts import Column, Provenance, Split, only_counted
 from harness.registry import register
 
 
@@ -34,7 +34,7 @@ class Toy(nn.Module):
         self.start = vocab_size
 
     def forward(self, tokens):
-        if self.config.wrong and tokens.device.type != "meta":
+        if self.config.wrong and not only_counted(tokens):
             self.go_wrong()
         time.sleep(self.config.pause)
         shifted = torch.nn.functional.pad(tokens, (1, 0), value=self.start)[:, :-1]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.contracts import counting_flops
+from harness.evaluation.flop_counter import FlopCounter
 from models.block_diagonal import block_diagonal
 from models.gelu_gate import gelu_gate
 from models.native import build
@@ -75,9 +76,9 @@ def test_block_diagonal_gradients_over_many_rows_are_sums_of_chunks_on_any_numbe
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_block_diagonal_work_is_reported_once(device: str) -> None:
     v, weight, bias = (torch.zeros(s, device=device) for s in ((2, 5, 16), (2, 2, 8, 4), (2, 8)))
-    with counting_flops() as tally:
+    with FlopCounter() as counter:
         assert block_diagonal(v, weight, bias).shape == (2, 5, 2, 8)
-    assert tally.count == 2 * 2 * 5 * (2 * 2 * 8 * 4)
+    assert counter.total == 2 * 2 * 5 * (2 * 2 * 8 * 4)
 
 
 @given(shape=st.lists(st.integers(1, 40), min_size=1, max_size=3), scale=st.sampled_from([0.1, 1.0, 30.0]))
@@ -88,6 +89,11 @@ def test_the_gate_is_torchs_gelu_times_the_branch(shape: list[int], scale: float
     y32, g32 = (x.detach().float().requires_grad_() for x in (y, g))
     # far from zero the sigmoid's argument is large, and its own rounding shows
     assert_same(gelu_gate(y32, g32), y32 * F.gelu(g32, approximate="tanh"), (y32, g32), 1e-5)
+
+
+def test_nothing_is_compiled_where_work_is_only_counted() -> None:
+    with counting_flops():
+        assert not fits("gelu_gate", torch.ones(1))
 
 
 def test_kernels_compute_in_full_precision_on_a_cpu_alone() -> None:
