@@ -25,7 +25,7 @@ from harness.contracts import State, require
 from models.mixers.recurrence import RecurrentMixer, accumulation_dtype
 from models.mixers.short_convolution import ShortConvolution
 from models.mixers.step_size import require_steps, step_bias
-from models.scan.selective import selective_scan
+from models.scan.selective import selective_backend_for, selective_backends, selective_scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class MambaConfig:
     bias: bool = False
     """Biases of the first and the last map."""
     convolution_bias: bool = True
+    scan: str | None = None
+    """Backend of the scan: mamba-ssm, triton or lanes; null: the first of these that this device has."""
 
     def __post_init__(self) -> None:
         require(self.expand >= 1, "expand", f"must be at least 1, got {self.expand}")
@@ -51,6 +53,8 @@ class MambaConfig:
         require(self.kernel >= 1, "kernel", f"must be at least 1, got {self.kernel}")
         require(self.rank is None or self.rank >= 1, "rank", "must be at least 1, or null")
         require_steps(self.min_step, self.max_step)
+        known = self.scan is None or self.scan in selective_backends("cpu")
+        require(known, "scan", f"must be null or one of {', '.join(selective_backends('cpu'))}")
 
 
 class Mamba(RecurrentMixer):
@@ -59,12 +63,21 @@ class Mamba(RecurrentMixer):
     Config = MambaConfig
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
-        {"expand": 1, "state": 5, "kernel": 1, "rank": 3, "bias": True, "convolution_bias": False},
+        {
+            "expand": 1,
+            "state": 5,
+            "kernel": 1,
+            "rank": 3,
+            "bias": True,
+            "convolution_bias": False,
+            "scan": "lanes",
+        },
     )
 
     def __init__(self, config: MambaConfig, *, width: int, stride: int = 1) -> None:
         super().__init__()
         channels, states = config.expand * width, config.state
+        self.scan = config.scan
         self.rank = config.rank or math.ceil(width / 16)
         self.in_proj = nn.Linear(width, 2 * channels, bias=config.bias)
         self.conv1d = ShortConvolution(channels, config.kernel, bias=config.convolution_bias)
@@ -89,11 +102,20 @@ class Mamba(RecurrentMixer):
         u = F.silu(v)
         states = self.A_log.shape[1]
         d, B, C = self.x_proj(u).split((self.rank, states, states), dim=-1)
-        dtype = accumulation_dtype(self.A_log.dtype)
-        # the bias is added in full precision: small steps are what memory is made of
-        step = F.linear(d, self.dt_proj.weight).to(dtype) + self.dt_proj.bias.to(dtype)
-        A = -torch.exp(self.A_log.to(dtype))
-        y, h = selective_scan(u, F.softplus(step), A, B, C, self.D, z, h)
+        A = -torch.exp(self.A_log.to(accumulation_dtype(self.A_log.dtype)))
+        # the scan adds the bias, in full precision: small steps are what memory is made of
+        y, h = selective_scan(
+            u,
+            F.linear(d, self.dt_proj.weight),
+            A,
+            B,
+            C,
+            self.D,
+            z,
+            h,
+            delta_bias=self.dt_proj.bias,
+            backend=self.scan,
+        )
         return self.out_proj(y.to(x.dtype)), (window, h)
 
     def initial_state(self, batch_size: int) -> State:
@@ -104,3 +126,13 @@ class Mamba(RecurrentMixer):
     def state_size(self, batch_size: int, length: int) -> int:
         itemsize = accumulation_dtype(self.A_log.dtype).itemsize
         return self.conv1d.state_size(batch_size) + batch_size * self.A_log.numel() * itemsize
+
+    @property
+    def scan_backend(self) -> str:
+        return selective_backend_for(self.A_log.device, self.scan, self.A_log.dtype)
+
+    @staticmethod
+    def kernels() -> dict[str, str | None]:
+        """Of the scan on this machine's fastest device."""
+        reasons = selective_backends("cuda" if torch.cuda.is_available() else "cpu")
+        return {f"selective scan {name}": reason for name, reason in reasons.items()}

@@ -26,6 +26,8 @@ from models.mixers.recurrence import RecurrentMixer, accumulation_dtype
 from models.mixers.short_convolution import ShortConvolution
 from models.mixers.step_size import require_steps, step_bias
 from models.scan import linear_scan
+from models.scan.choice import choose
+from models.scan.official_mamba import no_chunk_scan, official_chunk_scan
 
 CHUNK = 64
 """Steps of a chunk: one row of scores is then about as wide as the vectors that they weigh."""
@@ -53,6 +55,8 @@ class Mamba2Config:
     bias: bool = False
     """Biases of the first and the last map."""
     convolution_bias: bool = True
+    scan: str | None = None
+    """Backend of the recurrence: mamba-ssm or products; null: the first of these that this device has."""
 
     def __post_init__(self) -> None:
         require(self.expand >= 1, "expand", f"must be at least 1, got {self.expand}")
@@ -64,6 +68,8 @@ class Mamba2Config:
         require(self.min_rate > 0, "min_rate", f"must be above 0, got {self.min_rate}")
         upper = self.max_rate >= self.min_rate
         require(upper, "max_rate", f"must be at least min_rate, {self.min_rate}, got {self.max_rate}")
+        known = self.scan is None or self.scan in duality_backends("cpu")
+        require(known, "scan", f"must be null or one of {', '.join(duality_backends('cpu'))}")
 
 
 class Mamba2(RecurrentMixer):
@@ -72,12 +78,21 @@ class Mamba2(RecurrentMixer):
     Config = Mamba2Config
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"state": 16},
-        {"head": 4, "state": 5, "groups": 2, "kernel": 3, "bias": True, "convolution_bias": False},
+        {
+            "head": 4,
+            "state": 5,
+            "groups": 2,
+            "kernel": 3,
+            "bias": True,
+            "convolution_bias": False,
+            "scan": "products",
+        },
     )
 
     def __init__(self, config: Mamba2Config, *, width: int, stride: int = 1) -> None:
         super().__init__()
         channels = config.expand * width
+        self.scan = config.scan
         self.head = _head(config, channels)
         self.heads, self.groups, self.states = channels // self.head, config.groups, config.state
         divides = self.heads % config.groups == 0
@@ -103,25 +118,57 @@ class Mamba2(RecurrentMixer):
         channels, dtype = self.heads * self.head, accumulation_dtype(self.A_log.dtype)
         z, v, d = self.in_proj(x).split((channels, channels + 2 * self.maps, self.heads), dim=-1)
         v, window = self.conv1d.resume(v, window)
-        u, B, C = F.silu(v).to(dtype).split((channels, self.maps, self.maps), dim=-1)
+        u, B, C = F.silu(v).split((channels, self.maps, self.maps), dim=-1)
         u = u.unflatten(-1, (self.heads, self.head))
         B, C = (maps.unflatten(-1, (self.groups, self.states)) for maps in (B, C))
         step = F.softplus(d.to(dtype) + self.dt_bias.to(dtype))
-        log_decay = -torch.exp(self.A_log.to(dtype)) * step
-        y, h = state_space_duality(u * step.unsqueeze(-1), log_decay, B, C, h)
+        A = -torch.exp(self.A_log.to(dtype))
+        if self._by_official_kernel(x):
+            h = self._zero_state(len(x)) if h is None else h
+            y, h = official_chunk_scan(u, step, A, B, C, h)
+            u, y = u.to(dtype), y.to(dtype)
+        else:
+            u, B, C = (part.to(dtype) for part in (u, B, C))
+            y, h = state_space_duality(u * step.unsqueeze(-1), A * step, B, C, h)
         y = torch.addcmul(y, u, self.D.to(dtype).unsqueeze(-1))
         y = self.norm(y.flatten(-2), z.to(dtype))
         return self.out_proj(y.to(x.dtype)), (window, h)
 
     def initial_state(self, batch_size: int) -> State:
+        return self.conv1d.initial_state(batch_size), self._zero_state(batch_size)
+
+    def _zero_state(self, batch_size: int) -> Tensor:
         shape, dtype = (self.heads, self.head, self.states), accumulation_dtype(self.A_log.dtype)
-        h = self.A_log.new_zeros(batch_size, *shape, dtype=dtype)
-        return self.conv1d.initial_state(batch_size), h
+        return self.A_log.new_zeros(batch_size, *shape, dtype=dtype)
 
     def state_size(self, batch_size: int, length: int) -> int:
         numbers = batch_size * self.heads * self.head * self.states
         itemsize = accumulation_dtype(self.A_log.dtype).itemsize
         return self.conv1d.state_size(batch_size) + numbers * itemsize
+
+    def _by_official_kernel(self, x: Tensor) -> bool:
+        if x.device.type == "meta":
+            return False
+        chosen = choose(duality_backends(x.device, self.A_log.dtype), self.scan)
+        return chosen == "mamba-ssm" and x.shape[1] > 1
+
+    @property
+    def scan_backend(self) -> str:
+        return choose(duality_backends(self.A_log.device, self.A_log.dtype), self.scan)
+
+    @staticmethod
+    def kernels() -> dict[str, str | None]:
+        """Of the recurrence on this machine's fastest device."""
+        reasons = duality_backends("cuda" if torch.cuda.is_available() else "cpu")
+        return {f"state space duality {name}": reason for name, reason in reasons.items()}
+
+
+def duality_backends(device: torch.device | str, dtype: torch.dtype = torch.float32) -> dict[str, str | None]:
+    """The authors' kernels and plain torch, each with the reason why not on a device, or None."""
+    official = no_chunk_scan(torch.device(device))
+    if dtype == torch.float64:
+        official = official or "it computes in float32"
+    return {"mamba-ssm": official, "products": None}
 
 
 def state_space_duality(

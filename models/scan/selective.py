@@ -2,7 +2,11 @@
 
     h_t = exp(delta_t A) h_{t-1} + (delta_t u_t) B_t        y_t = C_t . h_t + D u_t,  times silu(z_t)
 
-Source: Gu and Dao 2023, algorithm 2. A backend computes C_t . h_t; the rest is done here.
+Source: Gu and Dao 2023, algorithm 2. It checks its arguments, reports its work and picks the backend:
+
+    mamba-ssm   the authors' CUDA kernel, where their package is installed
+    triton      our kernel for CUDA
+    lanes       plain torch, on any device
 
 Shapes: B batch, L length, D channels, N states a channel.
 """
@@ -17,22 +21,53 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.contracts import report_flops
+from models.scan.choice import choose
 from models.scan.laned import laned_scan
+from models.scan.official_mamba import no_selective_scan, official_selective_scan
+from models.scan.triton_selective import triton_selective_scan
+from models.scan.triton_support import unavailable as no_triton
 
-Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+class Operands(NamedTuple):
+    """What a backend is given; without bias delta is the step size, else softplus(delta + bias) is."""
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    z: Tensor | None
+    bias: Tensor | None
+    h0: Tensor | None
 
 
 class Backend(NamedTuple):
-    """A way to compute C_t . h_t and the last state, and why it cannot on a device (None: it can)."""
+    """A way to compute y and the last state, and why it cannot on a device (None: it can)."""
 
     unavailable: Callable[[torch.device], str | None]
-    scan: Scan
+    scan: Callable[..., tuple[Tensor, Tensor]]
+    double: bool = True
+    """Whether it computes in float64, too."""
 
 
-def selective_backend_for(device: torch.device | str) -> str:
-    """Name of the backend that `selective_scan` uses on this device."""
+def selective_backends(device: torch.device | str) -> dict[str, str | None]:
+    """Every backend, the first choice first, with the reason why it cannot be used on a device, or None."""
     device = torch.device(device)
-    return next(name for name, backend in _BACKENDS.items() if backend.unavailable(device) is None)
+    return {name: backend.unavailable(device) for name, backend in _BACKENDS.items()}
+
+
+def selective_backend_for(
+    device: torch.device | str, name: str | None = None, dtype: torch.dtype = torch.float32
+) -> str:
+    """Name of the backend that `selective_scan` uses: the one asked for, or the first that can.
+
+    Raises: ValueError for one that is unknown or cannot be used here, with the reason.
+    """
+    reasons = selective_backends(device)
+    if dtype == torch.float64:
+        reasons |= {name: "it computes in float32" for name, known in _BACKENDS.items() if not known.double}
+    return choose(reasons, name)
 
 
 def selective_scan(
@@ -44,30 +79,31 @@ def selective_scan(
     D: Tensor | None = None,
     z: Tensor | None = None,
     h0: Tensor | None = None,
+    *,
+    delta_bias: Tensor | None = None,
+    backend: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The outputs y [B, L, D] and the last state [B, D, N].
 
-    u, z: [B, L, D]; delta: [B, L, D], positive; A: [D, N], negative; B, C: [B, L, N]; D: [D];
-    h0: [B, D, N], zero by default. Differentiable once in all of them. All is computed, and
-    returned, in at least float32, also inside `torch.autocast`.
+    u, z: [B, L, D]; delta: [B, L, D], positive, or with a bias anything, the step size then being
+    softplus(delta + delta_bias); A: [D, N], negative; B, C: [B, L, N]; D, delta_bias: [D]; h0:
+    [B, D, N], zero by default. Differentiable once in all of them (of mamba-ssm's last state: only
+    where h0 is given). All is computed, and returned, in at least float32, also inside
+    `torch.autocast`.
 
-    Raises: ValueError naming the argument and what was expected of it.
+    Raises: ValueError naming the argument and what was expected of it, or the backend that is missing.
     """
-    _check(u, A, delta=delta, B=B, C=C, D=D, z=z, h0=h0)
-    dtype = torch.promote_types(u.dtype, torch.float32)
-    u, delta, A, B, C = (x.to(dtype) for x in (u, delta, A, B, C))
-    h0 = u.new_zeros(len(u), *A.shape) if h0 is None else h0.to(dtype)
+    _check(u, A, delta=delta, B=B, C=C, D=D, z=z, h0=h0, delta_bias=delta_bias)
     # delta A, delta u B, the recurrence and the product with C
     report_flops(6 * u.numel() * A.shape[1])
-    if u.shape[1] == 1 or u.device.type == "meta":  # on the meta device shapes are all that counts
-        y, last = _single_step(u, delta, A, B, C, h0)
-    else:
-        y, last = _BACKENDS[selective_backend_for(u.device)].scan(u, delta, A, B, C, h0)
-    if D is not None:
-        y = torch.addcmul(y, u, D.to(dtype))
-    if z is not None:
-        y = y * F.silu(z.to(dtype))
-    return y, last
+    operands = Operands(u, delta, A, B, C, D, z, delta_bias, h0)
+    if u.device.type == "meta":  # where shapes are all that counts
+        return _in_torch(_single_step, operands)
+    chosen = _BACKENDS[selective_backend_for(u.device, backend, torch.promote_types(u.dtype, A.dtype))]
+    if u.shape[1] == 1:  # nothing to scan
+        return _in_torch(_single_step, operands)
+    y, last = chosen.scan(*operands)
+    return y.to(last.dtype), last
 
 
 def _check(u: Tensor, A: Tensor, **others: Tensor | None) -> None:
@@ -78,22 +114,44 @@ def _check(u: Tensor, A: Tensor, **others: Tensor | None) -> None:
     if A.ndim != 2 or len(A) != channels:
         raise ValueError(f"A must have shape [{channels}, N] to go with u, got {list(A.shape)}")
     states = A.shape[1]
-    maps, state = [batch, length, states], [batch, channels, states]
-    expected = {"D": [channels], "B": maps, "C": maps, "h0": state}
+    row, maps, state = [channels], [batch, length, states], [batch, channels, states]
+    expected = {"D": row, "delta_bias": row, "B": maps, "C": maps, "h0": state}
     for name, value in others.items():
         shape = expected.get(name, list(u.shape))
         if value is not None and list(value.shape) != shape:
             raise ValueError(f"{name} must have shape {shape} to go with u and A, got {list(value.shape)}")
 
 
+Recurrence = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""u, step sizes, A, B, C and h0, all of one type -> C_t . h_t and the last state."""
+
+
+def _in_torch(recurrence: Recurrence, operands: Operands) -> tuple[Tensor, Tensor]:
+    """All around a recurrence in plain torch, in at least float32."""
+    u, delta, A, B, C, D, z, bias, h0 = operands
+    dtype = torch.promote_types(torch.promote_types(u.dtype, A.dtype), torch.float32)
+    u, delta, A, B, C = (x.to(dtype) for x in (u, delta, A, B, C))
+    step = delta if bias is None else F.softplus(delta + bias.to(dtype))
+    h0 = u.new_zeros(len(u), *A.shape) if h0 is None else h0.to(dtype)
+    y, last = recurrence(u, step, A, B, C, h0)
+    y = y if D is None else torch.addcmul(y, u, D.to(dtype))
+    return (y if z is None else y * F.silu(z.to(dtype))), last
+
+
+def _lanes(*operands: Tensor | None) -> tuple[Tensor, Tensor]:
+    return _in_torch(laned_scan, Operands(*operands))  # type: ignore[arg-type]
+
+
 def _single_step(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor
+    u: Tensor, step: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor
 ) -> tuple[Tensor, Tensor]:
-    step = delta[:, 0, :, None]
-    h = torch.exp(step * A) * h0 + (step * u[:, 0, :, None]) * B[:, 0, None]
+    size = step[:, 0, :, None]
+    h = torch.exp(size * A) * h0 + (size * u[:, 0, :, None]) * B[:, 0, None]
     return (h * C[:, 0, None]).sum(-1).unsqueeze(1).expand_as(u), h
 
 
 _BACKENDS: dict[str, Backend] = {  # the first available one is used
-    "lanes": Backend(lambda device: None, laned_scan),
+    "mamba-ssm": Backend(no_selective_scan, official_selective_scan, double=False),
+    "triton": Backend(no_triton, triton_selective_scan),
+    "lanes": Backend(lambda device: None, _lanes),
 }

@@ -1,0 +1,20 @@
+"""Which of several backends computes: the one asked for, or the first that can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def choose(reasons: Mapping[str, str | None], name: str | None) -> str:
+    """The name of a backend, given for each why it cannot be used, or None: it can.
+
+    Raises: ValueError for a name that is unknown or cannot be used, with the reason: what is slower is
+    never taken silently in its place.
+    """
+    if name is None:
+        return next(known for known, reason in reasons.items() if reason is None)
+    if name not in reasons:
+        raise ValueError(f"backend must be one of {', '.join(reasons)}, got {name!r}")
+    if reasons[name] is not None:
+        raise ValueError(f"the backend {name!r} cannot be used here: {reasons[name]}")
+    return name
