@@ -40,7 +40,7 @@ def main() -> None:
 
 def _warm_up() -> None:
     """Import once what every task needs. Nothing here may start a thread or touch a GPU."""
-    import torch._dynamo  # two seconds, which torch's optimisers would spend in every trial
+    import torch._dynamo  # noqa: F401 (two seconds, which torch's optimisers would spend in every trial)
 
     import harness.evaluation.flops
     import harness.execution.run_trial
