@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from harness import registry
-from harness.contracts import Component
+from harness.contracts import Component, Preset
 from harness.errors import ConfigError, did_you_mean
 
 
@@ -35,6 +35,7 @@ class Resolved(NamedTuple):
 def resolve(kind: str, spec: Any) -> Resolved:
     """``"rg_lru"`` or ``{"name": "rg_lru", "hidden": 64}`` -> class and checked configuration.
 
+    ``{"name": "sashimi", "preset": "paper", "width": 32}``: fields beside a preset win over it.
     Raises: ConfigError whose path is relative to `spec`; PluginError.
     """
     options = {"name": spec} if isinstance(spec, str) else spec
@@ -44,7 +45,22 @@ def resolve(kind: str, spec: Any) -> Resolved:
     if not isinstance(name, str):
         raise ConfigError("name", f"a {kind[:-1]} needs a name; known: {_known(kind)}")
     cls = registry.get(kind, name)
+    if kind == "models" and "preset" in options:
+        options = {**preset_of(name, options["preset"]).config, **options}
+        del options["preset"]
     return Resolved(name, cls, parse(cls.Config, {k: v for k, v in options.items() if k != "name"}))
+
+
+def preset_of(model: str, preset: Any) -> Preset:
+    """A published configuration of a registered model.
+
+    Raises: ConfigError for an unknown model or preset, PluginError.
+    """
+    known = getattr(registry.get("models", model), "presets", {})
+    if not isinstance(preset, str) or preset not in known:
+        message = f"the model {model!r} has no preset {preset!r}; {did_you_mean(str(preset), known)}"
+        raise ConfigError("preset", message)
+    return known[preset]
 
 
 def build(kind: str, spec: Any, **context: Any) -> Any:

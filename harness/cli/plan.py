@@ -20,6 +20,7 @@ from harness.cli.options import (
 
 if TYPE_CHECKING:
     from harness.execution.plan import Plan
+    from harness.suite.suite import Suite
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,6 +49,8 @@ def plan(
         return
     console = make_console()
     console.print(_table(made))
+    if any(variant.match is not None for variant in loaded.variants):
+        console.print(_matches(loaded))
     console.print(summary_line(made))
 
 
@@ -90,5 +93,30 @@ def _table(plan: Plan) -> Any:
             quantity(cost.train_tokens) if cost.train_tokens else "all, once",
             duration(planned.estimated_seconds) if planned.estimated_seconds else "-",
             Text(state, style=colours.get(planned.state, "")),
+        )
+    return table
+
+
+def _matches(suite: Suite) -> Any:
+    """What each variant was given to have the budget of another."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="equal budgets", title_justify="left", box=None, pad_edge=False)
+    for name in ("variant", "solved", "for", "budget", "achieved", "difference"):
+        table.add_column(name, justify="right" if name in {"budget", "achieved", "difference"} else "left")
+    for variant in suite.variants:
+        match = variant.match
+        if match is None:
+            continue
+        number = (lambda n: f"{n:,.0f}") if match.by == "parameters" else quantity
+        unit = " ms" if match.by == "step_time" else ""
+        table.add_row(
+            Text(variant.name),
+            Text(f"left alone: {match.remark}" if match.value is None else f"{match.field} {match.value}"),
+            Text(f"{match.by.replace('_', ' ')} of {match.to}"),
+            number(match.budget) + unit,
+            "-" if match.achieved is None else number(match.achieved) + unit,
+            "-" if match.difference is None else f"{match.difference:+.1%}",
         )
     return table

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.errors import ConfigError, did_you_mean
-from harness.suite.schema import SuiteConfig
+from harness.suite.schema import BASE, SuiteConfig
 from harness.suite.settings import SECTIONS, Origin, Settings
 
-BASE = "base"
+ABOUT_A_VARIANT = frozenset({"extends", "match"})
+"""What a variant says beside its settings."""
 
 
 def expand(suite: SuiteConfig) -> dict[str, Settings]:
@@ -73,7 +74,11 @@ def _product(suite: SuiteConfig, base: Settings) -> Iterator[tuple[str, Settings
         yield name, settings
 
 
-def _by_hand(suite: SuiteConfig, name: str, base: Settings) -> Settings:
+def lineage(suite: SuiteConfig, name: str) -> list[str]:
+    """A variant named by hand, the one that it extends, and so on down to base, which is left out.
+
+    Raises: ConfigError
+    """
     chain = [name]
     while (parent := suite.variants[chain[-1]].get("extends")) is not None:
         if parent == BASE:
@@ -87,9 +92,14 @@ def _by_hand(suite: SuiteConfig, name: str, base: Settings) -> Settings:
             circle = " -> ".join([*chain[chain.index(parent) :], parent])
             raise ConfigError(("variants", chain[-1], "extends"), f"goes round in a circle: {circle}")
         chain.append(parent)
+    return chain
+
+
+def _by_hand(suite: SuiteConfig, name: str, base: Settings) -> Settings:
     settings = base.copy()
-    for link in reversed(chain):
-        layer = {key: value for key, value in suite.variants[link].items() if key != "extends"}
+    for link in reversed(lineage(suite, name)):
+        said = suite.variants[link].items()
+        layer = {key: value for key, value in said if key not in ABOUT_A_VARIANT}
         path = ("variants", link)
         _merge(settings, layer, Origin(f"variant {link}", path), path)
     return settings
@@ -102,10 +112,7 @@ def _with(
     changed = settings.copy()
     origin = Origin(f"variant {name}", where)
     try:
-        if path[1:] == ("name",):
-            changed.merge({path[0]: {"name": value}}, origin)
-        else:
-            changed.put(path, value, origin)
+        changed.lay(path, value, origin)
     except ConfigError as error:
         raise ConfigError(where, error.message) from None
     return changed

@@ -10,9 +10,8 @@ from typing import Any
 from harness import configuration, registry
 from harness.errors import ConfigError, PluginError, did_you_mean, dotted
 from harness.errors import Path as KeyPath
-from harness.suite.expand import BASE
-from harness.suite.schema import SUITE_LEVEL, SuiteConfig
-from harness.suite.settings import SECTIONS, Origin, Settings
+from harness.suite.schema import BASE, MERGED, SUITE_LEVEL, SuiteConfig
+from harness.suite.settings import SECTIONS, Origin, Settings, order
 from harness.suite.source import Document, SuiteError, read_scalar
 from harness.training.config import TrainConfig
 
@@ -39,7 +38,7 @@ class Layers:
             if key in SECTIONS:
                 if not isinstance(value, Mapping):
                     raise self.document.error((*where, key), f"expected a mapping, got {value!r}")
-                for setting, inner in value.items():
+                for setting, inner in sorted(value.items(), key=lambda said: order(str(said[0]))):
                     place = Origin(origin.layer, (*where, key, setting))
                     self.over.append(((key, str(setting)), inner, place))
             elif key in SUITE_LEVEL:
@@ -67,15 +66,17 @@ class Layers:
             raise SuiteError(f"--set {text}: no setting {path!r}; {did_you_mean(parts[0], known)}")
 
     def _replace(self, path: KeyPath, value: Any, origin: Origin) -> None:
-        """Replace a value of the suite; `base` and `variants` are merged setting by setting."""
-        merges = path[0] in {"base", "variants"} and isinstance(value, Mapping) and len(path) < 4
+        """Replace a value of the suite, or merge it setting by setting."""
+        merges = path[0] in MERGED and isinstance(value, Mapping) and len(path) < 4
         if merges and value:
             for key, inner in value.items():
                 self._replace((*path, key), inner, origin.below(key))
             return
         parent: Any = self.suite
         for depth, part in enumerate(path[:-1]):
-            parent = parent.setdefault(part, {})
+            if parent.get(part) is None:
+                parent[part] = {}
+            parent = parent[part]
             if not isinstance(parent, dict):
                 raise self._at(origin, f"{dotted(path[: depth + 1])} is no mapping")
         parent[path[-1]] = copy.deepcopy(value)
@@ -84,28 +85,26 @@ class Layers:
     def lay_over(self, settings: Settings) -> None:
         """Put the profile's and the command line's settings over one variant.
 
-        A setting of `model` is laid over those models that have it; `check_used` refuses one that
-        none has.
+        A setting of `model` is laid over those models that have it, a preset over those that have one
+        of that name; `check_used` refuses one that none has.
         """
-        for number, (path, value, origin) in enumerate(self.over):
-            if path[0] == "model" and path[1] != "name":
-                name = settings.values["model"].get("name")
-                if not isinstance(name, str) or path[1] not in _fields("models", name):
-                    continue
+        in_order = sorted(
+            enumerate(self.over), key=lambda each: (each[1][2].option is not None, order(str(each[1][0][1])))
+        )
+        for number, (path, value, origin) in in_order:
+            if path[0] == "model" and not _has(settings.values["model"].get("name"), str(path[1]), value):
+                continue
             self.used.add(number)
             try:
-                if path[1:] == ("name",):
-                    settings.merge({str(path[0]): {"name": value}}, origin)
-                    settings.origins[path] = origin
-                else:
-                    settings.put(path, value, origin)
+                settings.lay(path, value, origin)
             except ConfigError as error:
                 raise self._at(origin, error.message) from None
 
     def check_used(self) -> None:
-        for number, (path, _, origin) in enumerate(self.over):
+        for number, (path, value, origin) in enumerate(self.over):
             if number not in self.used:
-                raise self._at(origin, f"no model of this suite has a setting {path[1]!r}")
+                what = f"preset {value!r}" if path[1] == "preset" else f"setting {path[1]!r}"
+                raise self._at(origin, f"no model of this suite has a {what}")
 
     def resolve(
         self, name: str, settings: Settings, suite: SuiteConfig, plugins: Mapping[str, str]
@@ -185,6 +184,20 @@ def _check_together(model: Any, data: Any, train: TrainConfig) -> None:
             check(data.vocab_size, train.crop or data.length)
         except ConfigError as error:
             raise error.under("model") from None
+
+
+def _has(model: Any, setting: str, value: Any) -> bool:
+    """Does a setting that is laid over all models concern this one?"""
+    if setting == "name":
+        return True
+    if not isinstance(model, str):
+        return False
+    if setting == "preset":
+        try:
+            return isinstance(value, str) and value in getattr(registry.get("models", model), "presets", {})
+        except ConfigError:
+            return False
+    return setting in _fields("models", model)
 
 
 def _fields(kind: str, name: str) -> set[str]:

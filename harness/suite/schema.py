@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from harness.contracts import Component, Spec, require
 
@@ -17,6 +17,28 @@ DEFAULT_FIGURES: tuple[Spec, ...] = (
     {"name": "pooling_sweep"},
     {"name": "memory"},
 )
+
+
+BASE = "base"
+"""Name of the variant that `base` alone describes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchConfig:
+    """Give every variant the budget of one of them, by its width."""
+
+    by: Literal["parameters", "flops", "step_time"] = "parameters"
+    """flops: of a forward pass per token, at the training context. step_time: of a training step, as
+    measured on this machine the first time a suite asks."""
+    to: str = BASE
+    """The variant whose budget the others get."""
+    tolerance: float = 0.03
+    """Largest difference, as a fraction of the budget."""
+    field: str = "width"
+    """The model's setting that is solved for."""
+
+    def __post_init__(self) -> None:
+        require(self.tolerance > 0, "tolerance", f"must be above 0, got {self.tolerance}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +56,10 @@ class SuiteConfig:
     grid: dict[str, list[Any]] = field(default_factory=dict)
     """Full product of these, where asked for."""
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Named by hand; `extends` names another variant to start from (default: base)."""
+    """Named by hand; `extends` names another variant to start from (default: base), `match` says what is
+    different in matching this one (null: it is left alone)."""
+    match: MatchConfig | None = None
+    """Every variant's width is solved for one budget; see `harness.suite.match`."""
     seeds: int | tuple[int, ...] = 3
     measure: Annotated[tuple[Spec, ...], Component("metrics")] = DEFAULT_MEASURE
     figures: Annotated[tuple[Spec, ...], Component("figures")] = DEFAULT_FIGURES
@@ -77,5 +102,6 @@ class SuiteConfig:
         return [m if isinstance(m, Mapping) else {"name": m} for m in self.measure]
 
 
-SUITE_LEVEL = frozenset({"base", "vary", "grid", "variants", "seeds", "measure", "figures", "question"})
-"""What a profile or `--set` may replace in the suite itself; `base` and `variants` are merged."""
+MERGED = frozenset({"base", "variants", "match"})
+SUITE_LEVEL = frozenset({*MERGED, "vary", "grid", "seeds", "measure", "figures", "question"})
+"""What a profile or `--set` may replace in the suite itself; `MERGED` are merged setting by setting."""

@@ -7,18 +7,29 @@ Where a layer changes `name`:
 - in `model`, what lower layers said is forgotten: a width meant for one model means nothing for another;
 - in `data`, it is kept where the new data set has a setting of that name: the sample rate and the
   length of a clip belong to the question, not to the source.
+
+A layer may say a `preset`, which stands for the settings that it holds; what the layer says beside it
+wins over them.
+- ``model: {name: sashimi, preset: paper}`` is the published configuration: what lower layers said of the
+  model is forgotten, as with another name;
+- ``train: {preset: sashimi/paper}`` are the published settings of training, laid over what is there.
+  They are never taken along with the model: models are compared under equal training unless a suite
+  says otherwise.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.errors import ConfigError, Path, dotted
+from harness import configuration
+from harness.errors import ConfigError, Path, PluginError, dotted
 
 SECTIONS = ("model", "data", "train")
+FIRST = {"name": 0, "preset": 1}
+"""Settings of a layer that bring or drop others, and so come before them; in this order."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,44 @@ class Settings:
                 content = {"name": content}
             if not isinstance(content, Mapping):
                 raise ConfigError((section,), f"expected a mapping, got {content!r}")
-            renamed = content.get("name") not in (None, self.values[section].get("name"))
-            if section == "model" and renamed:
-                self.forget((section,))
-                self.values[section] = {}
-            for key, value in content.items():
-                self.put((section, str(key)), value, origin.below(section, str(key)))
+            for key in sorted(map(str, content), key=order):
+                self.lay((section, key), content[key], origin.below(section, key))
+
+    def lay(self, path: Path, value: Any, origin: Origin) -> None:
+        """Set one value, or what a preset stands for; another model's name drops what was said of the last.
+
+        Raises: ConfigError for an unknown preset, or a path through what is no mapping.
+        """
+        if path == ("model", "name"):
+            if value != self.values["model"].get("name"):
+                self._clear_model()
+        elif path in (("model", "preset"), ("train", "preset")):
+            self._expand_preset(str(path[0]), value, origin)
+            return
+        self.put(path, value, origin)
+
+    def _expand_preset(self, section: str, value: Any, origin: Origin) -> None:
+        model, preset = self.values["model"].get("name"), value
+        if section == "train":
+            model, slash, preset = str(value).partition("/")
+            if not slash:
+                raise ConfigError((section, "preset"), f"expected `model/preset`, got {value!r}")
+        try:
+            found = configuration.preset_of(model, preset)
+        except (ConfigError, PluginError) as error:
+            message = error.message if isinstance(error, ConfigError) else str(error)
+            raise ConfigError((section, "preset"), message) from None
+        if section == "model":
+            name = self.origins.get(("model", "name"), origin)
+            self._clear_model()
+            self.put(("model", "name"), model, name)
+        source = replace(origin, layer=f"preset {value}")
+        for key, inner in (found.config if section == "model" else found.train).items():
+            self.put((section, key), inner, source)
+
+    def _clear_model(self) -> None:
+        self.forget(("model",))
+        self.values["model"] = {}
 
     def put(self, path: Path, value: Any, origin: Origin) -> None:
         """Set one value; a mapping is merged into a mapping of the same name.
@@ -116,6 +159,11 @@ class Settings:
             if name and own and own[0].layer != name.layer:
                 del self.values[section][key]
                 self.forget((section, key))
+
+
+def order(setting: str) -> int:
+    """Sorts the settings of one layer into the order in which they are to be laid."""
+    return FIRST.get(setting, len(FIRST))
 
 
 def _renames(value: Mapping[str, Any], present: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from harness import configuration, registry
 from harness.errors import ConfigError, PluginError, did_you_mean
 from harness.suite.expand import expand
 from harness.suite.layers import Layers
+from harness.suite.match import Match, asks_to_match, match_variants
 from harness.suite.schema import SuiteConfig
 from harness.suite.settings import Settings
 from harness.suite.source import Document, SuiteError, read_document
@@ -30,6 +31,8 @@ class Variant:
     config: Mapping[str, Any]
     aliases: tuple[str, ...] = ()
     """Other names in the suite for the very same configuration."""
+    match: Match | None = None
+    """How its width was solved, where the suite asks for equal budgets."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,17 @@ def load_suite(path: str | Path, *, profile: str | None = None, overrides: Seque
     except ConfigError as error:
         raise layers.located(error.path, error.message) from None
     plugins = {Path(file).name: _sha256(file) for file in plugin_files}
+    resolved = {name: layers.resolve(name, each, config, plugins) for name, each in settings.items()}
+    matches: Mapping[str, Match] = {}
+    if asks_to_match(config):
+        try:
+            matches = match_variants(config, settings, resolved)
+        except ConfigError as error:
+            raise layers.located(error.path, error.message) from None
+        for name in matches:
+            resolved[name] = layers.resolve(name, settings[name], config, plugins)
     variants = _merge_equal(
-        (name, each, layers.resolve(name, each, config, plugins)) for name, each in settings.items()
+        Variant(name, each, resolved[name], match=matches.get(name)) for name, each in settings.items()
     )
     return Suite(config, chosen, document, variants, plugin_files, tuple(overrides))
 
@@ -119,16 +131,15 @@ def suite_files() -> dict[str, Path]:
     return {}
 
 
-def _merge_equal(found: Iterable[tuple[str, Settings, dict[str, Any]]]) -> list[Variant]:
+def _merge_equal(found: Iterable[Variant]) -> list[Variant]:
     """Variants whose configurations are equal are one variant with aliases; the first name stays."""
     merged: dict[str, Variant] = {}
-    for name, settings, config in found:
-        identity = canonical(config)
+    for variant in found:
+        identity = canonical(variant.config)
         if identity in merged:
             first = merged[identity]
-            merged[identity] = dataclasses.replace(first, aliases=(*first.aliases, name))
-        else:
-            merged[identity] = Variant(name, settings, config)
+            variant = dataclasses.replace(first, aliases=(*first.aliases, variant.name))
+        merged[identity] = variant
     return list(merged.values())
 
 
