@@ -83,18 +83,39 @@ def describe(kind: str, name: str) -> str:
     """First line of the class's docstring, read from the source where that needs no import."""
     if name in _registered[kind]:
         return _first_line(_registered[kind][name].__doc__)
-    module_name, _, attribute = _entry_points(kind)[name].partition(":")
     try:
-        spec = importlib.util.find_spec(module_name)
-        if spec is None or spec.origin is None:
-            return f"(broken: no module {module_name})"
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        return _first_line(ast.get_docstring(_source_of(kind, name)))
+    except LookupError:
+        return ""
     except Exception as error:
         return f"(broken: {_last_line(error)})"
-    for node in tree.body:
+
+
+def preset_names(name: str) -> list[str]:
+    """Names of a model's presets, read like `describe`; those that its class itself spells out."""
+    if name in _registered["models"]:
+        return list(getattr(_registered["models"][name], "presets", {}))
+    try:
+        body = _source_of("models", name).body
+    except Exception:
+        return []  # `describe` says why
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "presets":
+            keys = node.value.keys if isinstance(node.value, ast.Dict) else ()
+            return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return []
+
+
+def _source_of(kind: str, name: str) -> ast.ClassDef:
+    """The class of an entry point, parsed, not imported. Raises: LookupError where its file has none."""
+    module_name, _, attribute = _entry_points(kind)[name].partition(":")
+    spec = importlib.util.find_spec(module_name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no module {module_name}")
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == attribute:
-            return _first_line(ast.get_docstring(node))
-    return ""
+            return node
+    raise LookupError(attribute)
 
 
 def origin(kind: str, name: str) -> str:

@@ -1,10 +1,11 @@
-"""`harness list`: what there is to use, a line each. Imports no plugin and no torch."""
+"""`harness list`: what there is to use, a line each. Imports no plugin and no torch, but for presets."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from harness.cli.options import JsonOption
 
 class Kind(StrEnum):
     MODELS = "models"
+    PRESETS = "presets"
     MIXERS = "mixers"
     DATASETS = "datasets"
     METRICS = "metrics"
@@ -28,26 +30,62 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
 ) -> None:
-    """List models, mixers, datasets, metrics, figures or suites.
+    """List models, their presets, mixers, datasets, metrics, figures or suites.
 
     Example: harness list models
     """
-    found = _suites() if kind is Kind.SUITES else _registered(kind)
+    match kind:
+        case Kind.SUITES:
+            found = _suites()
+        case Kind.PRESETS:
+            found = _presets()
+        case _:
+            found = _registered(kind)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
     width = max((len(name) for name in found), default=0)
     for name, description in found.items():
-        typer.echo(f"{name:<{width}}  {description}")
+        text = _in_words(description) if isinstance(description, dict) else description
+        typer.echo(f"{name:<{width}}  {text}{_presets_of(name) if kind is Kind.MODELS else ''}")
 
 
-def _registered(kind: str) -> dict[str, str]:
+def _registered(kind: str) -> dict[str, Any]:
     from harness import registry
 
     return {name: registry.describe(kind, name) for name in registry.names(kind)}
 
 
-def _suites() -> dict[str, str]:
+def _presets() -> dict[str, Any]:
+    """``model/preset`` -> its source, count, note and settings. Imports every model."""
+    from harness import registry
+    from harness.errors import PluginError
+
+    found = {}
+    for name in registry.names("models"):
+        try:
+            presets = getattr(registry.get("models", name), "presets", {})
+        except PluginError as error:
+            found[name] = {"source": f"(broken: {error})", "parameters": None, "note": ""}
+            continue
+        for preset, content in presets.items():
+            found[f"{name}/{preset}"] = json.loads(json.dumps(dataclasses.asdict(content)))
+    return found
+
+
+def _presets_of(model: str) -> str:
+    from harness import registry
+
+    names = registry.preset_names(model)
+    return f" [presets: {', '.join(names)}]" if names else ""
+
+
+def _in_words(preset: dict[str, Any]) -> str:
+    count = preset["parameters"]
+    return f"{preset['source']}; {'no published count' if count is None else f'{count:,} parameters'}"
+
+
+def _suites() -> dict[str, Any]:
     from harness.suite.source import SuiteError, read_document
     from harness.suite.suite import suite_files
 
