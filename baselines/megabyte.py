@@ -231,7 +231,7 @@ class MegaByte(nn.Module):
         other the one before it.
         """
         batch, patches = len(tokens), (tokens.shape[1] - 1) // self.patch
-        read = self.global_table(tokens[:, : patches * self.patch]).reshape(batch, patches, -1)
+        read = self.global_table(tokens[:, : patches * self.patch]).reshape(batch, patches, self.config.width)
         if before is None:
             first = self.global_start.expand(batch, 1, -1)
         else:
