@@ -19,8 +19,7 @@ KINDS = {  # what a JSON file calls itself -> the fixture that hands it out
     None: "embedding_case",
 }
 BUILT = ("poolformer", "poolformer_layers")
-NOT_BUILT_YET = ("sashimi",)
-TESTED_ELSEWHERE = ("metrics", "rglru", "mamba")
+TESTED_ELSEWHERE = ("metrics", "rglru", "mamba", "sashimi")
 
 
 @dataclass(frozen=True)

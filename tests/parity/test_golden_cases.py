@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from golden_cases import BUILT, KINDS, NOT_BUILT_YET, TESTED_ELSEWHERE, cases_in
+from golden_cases import BUILT, KINDS, TESTED_ELSEWHERE, cases_in
 
 
 def test_the_folder_holds_cases(goldens: Path) -> None:
@@ -14,7 +14,7 @@ def test_the_folder_holds_cases(goldens: Path) -> None:
 
 def test_every_folder_of_cases_is_known(goldens: Path) -> None:
     folders = {path.parent.name for path in goldens.glob("*/*.json")}
-    assert folders <= {*BUILT, *NOT_BUILT_YET, *TESTED_ELSEWHERE}
+    assert folders <= {*BUILT, *TESTED_ELSEWHERE}
 
 
 def test_every_case_is_of_a_kind_that_is_tested(goldens: Path) -> None:
