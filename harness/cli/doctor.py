@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from harness.cli.format import console as make_console
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PluginError
 
 Finding = tuple[str, str, str]
 """(area, ``ok`` | ``missing`` | ``broken``, words)"""
@@ -95,7 +95,10 @@ def _kernels() -> Iterator[Finding]:
     seen = set()
     for kind in ("models", "mixers"):
         for name in registry.names(kind):
-            report = getattr(registry.get(kind, name), "kernels", None)
+            try:
+                report = getattr(registry.get(kind, name), "kernels", None)
+            except PluginError:  # which `_plugins` names
+                continue
             if report is None or report in seen:
                 continue
             seen.add(report)

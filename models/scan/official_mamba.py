@@ -27,6 +27,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
 
 SELECTIVE = "mamba_ssm.ops.selective_scan_interface"
 CHUNKS = "mamba_ssm.ops.triton.ssd_combined"
@@ -64,7 +65,8 @@ def _broken(module: str) -> str | None:
     try:
         importlib.import_module(module)
     except Exception as error:  # of any kind: undefined symbols, missing libraries, other packages
-        return f"mamba-ssm does not load: {type(error).__name__}: {str(error).splitlines()[0]}"
+        first_line = str(error).partition("\n")[0]
+        return f"mamba-ssm does not load: {type(error).__name__}: {first_line}"
     return None
 
 
@@ -92,14 +94,20 @@ def official_selective_scan(
     scan: Any = importlib.import_module(SELECTIVE).selective_scan_fn
     options = {"z": gate[0] if gate else None, "delta_bias": bias, "delta_softplus": bias is not None}
     y, last = scan(u, delta, A.float(), B, C, D, **options, return_last_state=True)
-    if last.requires_grad:
-        last.register_hook(_refuse)
-    return y.mT, last.float()
+    return y.mT, _WithoutGradient.apply(last.float())
 
 
-def _refuse(gradient: Tensor) -> None:
-    message = "mamba-ssm gives its last state no gradient: train through a state from `initial_state` on"
-    raise RuntimeError(f"{message}, not from None, or with another scan")
+class _WithoutGradient(Function):
+    """The last state of a scan that started from None: a gradient that would be lost is refused."""
+
+    @staticmethod
+    def forward(ctx: Any, last: Tensor) -> Tensor:
+        return last.clone()  # the package's is a view of the states of all its chunks
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        message = "mamba-ssm gives the last state of a scan from None no gradient"
+        raise RuntimeError(f"{message}: start from `initial_state`, or use another scan")
 
 
 def _continued(
