@@ -146,7 +146,13 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
-class Attention(nn.Module):
+class Branch(nn.Module):
+    """What is added to the residual stream; `output` is its last matrix."""
+
+    output: nn.Linear
+
+
+class Attention(Branch):
     """Causal multi-head softmax attention with rotary positions, full or in a window."""
 
     def __init__(self, width: int, heads: int, window: int | None = None) -> None:
@@ -188,7 +194,7 @@ class Attention(nn.Module):
         return rotate(query, angles), rotate(key, angles), value
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(Branch):
     """W_out (silu(W_gate x) * W_value x)."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -216,7 +222,7 @@ def initialise(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
-    branches = [module for module in model.modules() if isinstance(module, Attention | SwiGLU)]
+    branches = [module for module in model.modules() if isinstance(module, Branch)]
     for branch in branches:
         branch.output.weight /= math.sqrt(len(branches))
 

@@ -131,6 +131,7 @@ class Transformer(nn.Module):
     def resume(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """The next tokens Long[B, L] -> their logits Float[B, L, V] and the state after them.
 
+        That state is None where the body has none, see `period` of the models that are made of this one.
         Raises: ValueError for a state of `step`, which does not know the token before these.
         """
         last, inner = state
@@ -138,7 +139,7 @@ class Transformer(nn.Module):
             raise ValueError("a state of `step` lacks the token before the next ones; resume one of `resume`")
         previous = torch.cat((last.unsqueeze(1), tokens[:, :-1]), dim=1)
         x, inner = self.body.resume(self.dropout(self.table(previous)), inner)
-        return self.head(self.norm(x)), (tokens[:, -1].clone(), inner)
+        return self.head(self.norm(x)), None if inner is None else (tokens[:, -1].clone(), inner)
 
     def step(self, token: Tensor | None, state: State) -> tuple[Tensor, State]:
         """The previous token Long[B] (None: the state knows it) -> logits Float[B, V] of the next.
