@@ -24,8 +24,8 @@ from baselines.token_stack import Call, TokenStack
 from harness.contracts import ParameterGroup, Preset, State, require
 from harness.errors import ConfigError
 from models.dropout import Dropout
-from models.mixers.recurrence import accumulation_dtype
 from models.mixers import rwkv7
+from models.mixers.recurrence import accumulation_dtype
 from models.mixers.rwkv7 import shifted
 
 Carried = tuple[Tensor, Tensor | None]
