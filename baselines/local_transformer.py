@@ -43,10 +43,20 @@ class LocalTransformer(Transformer):
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
             config={"width": 512, "layers": 12, "heads": 8, "window": 512, "dropout": 0.2},
-            source="Beltagy et al. 2020 (Longformer, arXiv 2004.05150), section 4, the small model: 41M",
-            note="38 M parameters: relative positions with weights of their own there, rotary ones here. "
-            "Windows there grow with the layers and over five stages of training, and two heads of the top "
-            "layers are dilated; here all layers have the top one's.",
+            source="Beltagy et al. 2020 (Longformer, arXiv 2004.05150), tables 2 and 12, the small model: 41M",
+            parameters=41_000_000,
+            train={
+                "steps": 430_000,
+                "batch_size": 32,
+                "crop": 2048,
+                "learning_rate": 2.5e-4,
+                "warmup_steps": 10_000,
+                "weight_decay": 0.01,
+                "clip_norm": 0.25,
+            },
+            note="38 M parameters: relative positions with weights of their own there, rotary ones here. The "
+            "training is the first of five stages. Windows there grow with the layers, from 32 to 8192 at "
+            "first and from 512 at last, and two heads of the upper layers are dilated; here all are 512.",
         )
     }
 

@@ -103,6 +103,7 @@ class MegaByte(nn.Module):
             },
             source="Yu et al. 2023 (arXiv 2305.07185), table 15, audio: MEGABYTE w/o cross-patch local "
             "model, 350M and 146M",
+            parameters=350_000_000 + 146_000_000,
             train={"batch_size": 256, "crop": 524_288, **METASEQ_TRAINING},
             note=f"401 M parameters. {METASEQ_NOTE}",
         )

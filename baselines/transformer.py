@@ -89,6 +89,7 @@ class Transformer(nn.Module):
         "paper": Preset(
             config={"width": 768, "layers": 13, "heads": 12, "dropout": 0.1},
             source="Yu et al. 2023 (MEGABYTE, arXiv 2305.07185), table 15, audio: Transformer, 135M",
+            parameters=135_000_000,
             train={"batch_size": 2048, "crop": 1024, **METASEQ_TRAINING},
             note=f"92 M parameters. {METASEQ_NOTE}",
         )
