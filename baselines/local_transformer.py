@@ -43,7 +43,7 @@ class LocalTransformer(Transformer):
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
             config={"width": 512, "layers": 12, "heads": 8, "window": 512, "dropout": 0.2},
-            source="Beltagy et al. 2020 (Longformer, arXiv 2004.05150), tables 2 and 12, the small model: 41M",
+            source="Beltagy et al. 2020 (Longformer, arXiv 2004.05150), tables 2 and 12, small model: 41M",
             parameters=41_000_000,
             train={
                 "steps": 430_000,
