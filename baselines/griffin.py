@@ -16,6 +16,7 @@ Shapes: B batch, L length, D width, E = expand D, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.local_attention import LocalAttention
-from harness.contracts import State, require
+from harness.contracts import Preset, State, require
 from harness.errors import ConfigError
 from models.dropout import Dropout
 from models.gelu_gate import gelu_gate
@@ -123,6 +124,18 @@ class Hawk(nn.Module):
             "dropout": 0.2,
         },
     )
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(
+            config={
+                "width": 4096,
+                "layers": 32,
+                "recurrent": {"hidden": 5632, "blocks": 32},
+                "scale_embedding": False,
+            },
+            source="De et al. 2024, Hawk-7B: HAWK_PAPER_7B in recurrentgemma/common.py of the authors' code",
+            note="Called 7 B; no exact count is published. 7.11 B without the token table.",
+        ),
+    }
 
     def __init__(self, config: HawkConfig, vocab_size: int = 256) -> None:
         super().__init__()
@@ -200,6 +213,27 @@ class Griffin(Hawk):
         {"width": 16, "layers": 3, "heads": 2, "window": 7},
         {"width": 16, "layers": 2, "pattern": ["attention", "recurrent"], "dropout": 0.1},
     )
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(
+            config={**Hawk.presets["paper"].config, "heads": 32, "window": 1024},
+            source="De et al. 2024, Griffin-7B: GRIFFIN_PAPER_7B in recurrentgemma/common.py of the authors' "
+            "code",
+            note="Called 7 B; no exact count is published. 6.75 B without the token table.",
+        ),
+        "recurrentgemma_2b": Preset(
+            config={
+                "width": 2560,
+                "layers": 26,
+                "recurrent": {"hidden": 2560, "blocks": 10},
+                "heads": 10,
+                "window": 2048,
+                "logits_cap": 30.0,
+            },
+            source="Botev et al. 2024 (RecurrentGemma), table 1: RECURRENT_GEMMA_2B_V1 in the same file",
+            parameters=2_700_000_000,
+            vocab_size=256_000,
+        ),
+    }
 
 
 class ResidualBlock(nn.Module):
