@@ -1,6 +1,8 @@
 """Mamba and the SSD algorithm of Mamba-2 match the originals, with states and gradients.
 
-Opt-in, where `transformers` is installed: Mamba, Mamba-2 and the gated delta rule match its layers.
+Opt-in, where `transformers` is installed: Mamba, Mamba-2 and the gated delta rule match its layers, and
+Mamba as a whole model its whole model. Its Mamba layer equals the authors' bit for bit on a CPU, so that
+it is a second reference beside the stored numbers.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import torch.nn.functional as F
 from golden_cases import Case, assert_close
 from torch import Tensor, nn
 
+from baselines.mamba import Mamba as MambaModel
+from harness.configuration import parse
 from harness.data.torchaudio_import import torchaudio
 from models.mixers.gated_delta_net import gated_delta_rule
 from models.mixers.mamba import Mamba, MambaConfig
@@ -160,7 +164,7 @@ def test_ssd_outputs_states_and_gradients_match_in_float32(ssd_case: Case, chunk
 
 def transformers(path: str) -> ModuleType:
     """A module of `transformers.models`; skips where the package is not installed."""
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason="the second reference, transformers, is not installed")
     torchaudio()  # which transformers imports too, and which needs help beside a CPU-only torch
     return importlib.import_module(f"transformers.models.{path}")
 
@@ -186,6 +190,43 @@ def test_mamba_equals_the_mixer_of_transformers() -> None:
     theirs = module.MambaMixer(module.MambaConfig(**settings, vocab_size=2, num_hidden_layers=1), layer_idx=0)
     ours = Mamba(MambaConfig(state=8, kernel=3, bias=True), width=16)
     assert_the_same(ours, theirs.eval(), torch.randn(2, 70, 16))
+
+
+def test_the_whole_model_equals_that_of_transformers() -> None:
+    """Which reads the tokens that ours shifts in: after silence, all but the last."""
+    module = transformers("mamba.modeling_mamba")
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"hidden_size": 16, "state_size": 8, "num_hidden_layers": 3, "vocab_size": 24}
+    theirs = module.MambaForCausalLM(module.MambaConfig(**settings)).eval()
+    weights = {name: p + 0.05 * torch.randn_like(p) for name, p in theirs.state_dict().items()}
+    renamed = {
+        "backbone.embeddings": "table", "backbone.norm_f": "norm", "lm_head": "head",
+        "backbone.layers": "blocks", ".mixer.": ".layer.",
+    }  # fmt: skip
+    weights["lm_head.weight"] = weights["backbone.embeddings.weight"]
+    theirs.load_state_dict(weights)
+    for old, new in renamed.items():
+        weights = {name.replace(old, new): p for name, p in weights.items()}
+    ours = MambaModel(parse(MambaModel.Config, {"width": 16, "layers": 3, "mixer": {"state": 8}}), 24)
+    ours.load_state_dict(weights)
+    tokens = torch.randint(24, (2, 40))
+    with torch.no_grad():
+        before = F.pad(tokens[:, :-1], (1, 0), value=12)
+        assert_close("logits", ours(tokens).numpy(), theirs(before).logits.numpy(), relative=1e-5)
+
+
+def test_the_whole_model_starts_as_that_of_the_authors() -> None:
+    """By transformers with the options of the authors' package: the scaled last map, and the table."""
+    module = transformers("mamba.modeling_mamba")
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 256}
+    config = module.MambaConfig(**settings, initializer_range=0.02, rescale_prenorm_residual=True)
+    theirs = dict(module.MambaForCausalLM(config).named_parameters())
+    ours = MambaModel(parse(MambaModel.Config, {"width": 64, "layers": 4}))
+    last = ours.blocks[0].layer.out_proj.weight.std().item()
+    wanted = theirs["backbone.layers.0.mixer.out_proj.weight"].std().item()
+    assert last == pytest.approx(wanted, rel=0.05)
+    assert ours.table.weight.std().item() == pytest.approx(0.02, rel=0.05)
 
 
 def test_mamba2_equals_the_mixer_of_transformers() -> None:
