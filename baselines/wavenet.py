@@ -2,7 +2,7 @@
 
     z = tanh(W_f u) * sigmoid(W_g u),   u = [x_{t-(K-1)d}, .., x_{t-d}, x_t],   d = 1, 2, 4, .., 2^(N-1)
     x <- x + W_r z                      through N layers, and again in every block
-    logits = W_o W_2 relu(W_1 relu(sum over all layers of W_s z))
+    logits = W_2 relu(W_1 relu(sum over all layers of W_s z))
 
 An output sees 1 + M (K - 1)(2^N - 1) samples: 4093 of the published model's, a quarter of a second.
 Before the start stand start tokens without end: what each layer then holds is a constant, computed once
@@ -12,8 +12,8 @@ Generation keeps the last (K - 1) d inputs of each layer in a ring: O(N M) a sam
 (Le Paine et al. 2016, "Fast WaveNet").
 
 Sources: van den Oord et al. 2016 (WaveNet, arXiv 1609.03499), sections 2.2-2.4, in the form that Goel et
-al. 2022 (SaShiMi) compare with (state-spaces/s4, src/models/baselines/wavenet.py): an embedding in front,
-and one more linear map W_o after the last. Initial values are torch's own, as there.
+al. 2022 (SaShiMi) compare with (state-spaces/s4, src/models/baselines/wavenet.py), with an embedding in
+front. Initial values are torch's own, as there.
 
 Shapes: B batch, L length, D residual channels, H channels of z, K kernel, N layers of a block, M blocks,
 V vocabulary.
@@ -50,6 +50,8 @@ class WaveNetConfig:
     """Of a block; the last one's dilation is 2^(layers - 1)."""
     blocks: int = 4
     kernel: int = 2
+    readout: bool = False
+    """One more linear map after the last, from logits to logits, as the published model has it."""
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "blocks"):
@@ -85,11 +87,12 @@ class WaveNet(nn.Module):
             "layers": 2,
             "blocks": 1,
             "kernel": 3,
+            "readout": True,
         },
     )
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
-            config={},
+            config={"readout": True},
             source="Goel et al. 2022 (SaShiMi, arXiv 2202.09729), table 4: WaveNet, 4.24M; "
             "state-spaces/s4, configs/experiment/audio/wavenet-sc09.yaml",
             parameters=4_240_000,
@@ -114,13 +117,9 @@ class WaveNet(nn.Module):
         )
         self.residuals: Any = nn.ModuleList(nn.Linear(hidden, width, bias=False) for _ in range(count - 1))
         self.skip = nn.Linear(count * hidden, skip, bias=False)  # all layers' W_s: their sum in one product
-        self.end = nn.Sequential(
-            nn.ReLU(),
-            nn.Linear(skip, end),
-            nn.ReLU(),
-            nn.Linear(end, vocab_size),
-            nn.Linear(vocab_size, vocab_size),
-        )
+        self.end = nn.Sequential(nn.ReLU(), nn.Linear(skip, end), nn.ReLU(), nn.Linear(end, vocab_size))
+        if config.readout:
+            self.end.append(nn.Linear(vocab_size, vocab_size))
         bound = hidden**-0.5  # as of one map a layer
         nn.init.uniform_(self.skip.weight, -bound, bound)
 

@@ -111,7 +111,7 @@ def test_it_learns_to_copy_from_seven_steps_back() -> None:
     torch.manual_seed(0)
     model = WaveNet(WaveNetConfig(width=16, layers=3, blocks=1), vocab_size=8)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(80):
+    for _ in range(120):
         tokens = torch.randint(8, (16, 7)).repeat(1, 3)
         loss = F.cross_entropy(model(tokens)[:, 7:].flatten(0, 1), tokens[:, 7:].flatten())
         optimizer.zero_grad()
