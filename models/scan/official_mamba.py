@@ -12,7 +12,8 @@ therefore put in front of the sequence, and read off behind it, as N steps more,
 channel: in front, step n has an input in place n alone, as much larger as it decays until the sequence
 starts; behind, steps of length zero leave the state as it is, and show one number of it each.
 
-The package is looked for without being imported, and imported only to be used.
+The products of the state space duality are Triton's: of float32 they keep the ten bits of TF32, where a GPU
+has it. The package is looked for without being imported, and imported only where it could be used.
 
 Shapes: B batch, L length, D channels, N states a channel; H heads, P channels of a head, G groups.
 """
@@ -31,6 +32,7 @@ from torch.autograd import Function
 
 SELECTIVE = "mamba_ssm.ops.selective_scan_interface"
 CHUNKS = "mamba_ssm.ops.triton.ssd_combined"
+NO_CUDA = "it needs a CUDA device"
 CHUNK = 256
 """Steps of a chunk of the state space duality, the package's own choice."""
 STEP = 2.0**-20
@@ -40,33 +42,26 @@ hardly decays before it is whole."""
 
 def no_selective_scan(device: torch.device) -> str | None:
     """Why the selective scan cannot run on a device, or None: it can."""
-    reason = _unavailable(device, SELECTIVE)
-    if reason is None and find_spec("selective_scan_cuda") is None:
-        return "mamba-ssm is installed without its CUDA extension (MAMBA_KEEP_CUDA_BUILD=TRUE builds it)"
-    return reason
+    return _missing(SELECTIVE, "selective_scan_cuda") if device.type == "cuda" else NO_CUDA
 
 
 def no_chunk_scan(device: torch.device) -> str | None:
     """Why the state space duality cannot run on a device, or None: it can."""
-    return _unavailable(device, CHUNKS)
-
-
-def _unavailable(device: torch.device, module: str) -> str | None:
-    if device.type != "cuda":
-        return "it needs a CUDA device"
-    if find_spec("mamba_ssm") is None:
-        return "mamba-ssm is not installed (extra `cuda`)"
-    return _broken(module)
+    return _missing(CHUNKS) if device.type == "cuda" else NO_CUDA
 
 
 @cache
-def _broken(module: str) -> str | None:
-    """Imports it: builds for another torch or CUDA are found out only then."""
+def _missing(module: str, extension: str | None = None) -> str | None:
+    """Imports what is installed: builds for another torch or CUDA are found out only then."""
+    if find_spec("mamba_ssm") is None:
+        return "mamba-ssm is not installed (extra `cuda`)"
     try:
         importlib.import_module(module)
     except Exception as error:  # of any kind: undefined symbols, missing libraries, other packages
         first_line = str(error).partition("\n")[0]
         return f"mamba-ssm does not load: {type(error).__name__}: {first_line}"
+    if extension is not None and find_spec(extension) is None:
+        return "mamba-ssm is installed without its CUDA extension (MAMBA_KEEP_CUDA_BUILD=TRUE builds it)"
     return None
 
 

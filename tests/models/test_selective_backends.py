@@ -171,7 +171,7 @@ def package(folder: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     monkeypatch.syspath_prepend(str(folder))
-    official_mamba._broken.cache_clear()
+    official_mamba._missing.cache_clear()
     for name in [name for name in sys.modules if name.startswith("mamba_ssm")]:
         monkeypatch.delitem(sys.modules, name)
 
@@ -187,7 +187,7 @@ def test_a_package_that_does_not_load_is_said_to(tmp_path: Path, monkeypatch: py
     package(tmp_path, {"mamba_ssm/__init__.py": broken}, monkeypatch)
     for reason in (official_mamba.no_selective_scan(CUDA), official_mamba.no_chunk_scan(CUDA)):
         assert reason == "mamba-ssm does not load: ImportError: undefined symbol: _ZN3c10"
-    official_mamba._broken.cache_clear()
+    official_mamba._missing.cache_clear()
 
 
 def test_a_package_built_without_its_extension_is_said_to_be(
@@ -198,7 +198,7 @@ def test_a_package_built_without_its_extension_is_said_to_be(
     package(tmp_path, inits | modules, monkeypatch)
     assert "without its CUDA extension" in (official_mamba.no_selective_scan(CUDA) or "")
     assert official_mamba.no_chunk_scan(CUDA) is None, "which is Triton, and needs none"
-    official_mamba._broken.cache_clear()
+    official_mamba._missing.cache_clear()
 
 
 def their_selective_scan(
