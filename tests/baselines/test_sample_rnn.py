@@ -33,6 +33,15 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
+def filled(model: torch.nn.Module) -> torch.nn.Module:
+    """With weights that anyone can write down again."""
+    with torch.no_grad():
+        for index, p in enumerate(model.parameters()):
+            values = torch.arange(p.numel(), dtype=torch.float64) * (index + 1)
+            p.copy_(values.cos().view_as(p) / p[0].numel() ** 0.5)
+    return model
+
+
 def spelled_out(model: SampleRNN, tokens: Tensor, t: int) -> Tensor:
     """The logits at t by the equations, each tier over all its frames up to the one around t."""
     highest = model.period
@@ -66,6 +75,19 @@ def test_it_is_its_equations(frames: tuple[int, ...]) -> None:
         logits = model(tokens)
         for t in (0, 1, 3, 4, 15, 16, 20):
             close(logits[:, t], spelled_out(model, tokens, t))
+
+
+def test_outputs_are_those_of_the_compared_code() -> None:
+    """state-spaces/s4 @ e757cef, src/models/baselines/samplernn.py, in float64 with these weights."""
+    sizes = {"width": 6, "layers": 2, "embedding": 3, "frames": (4, 2, 2)}
+    model = filled(SampleRNN(SampleRNNConfig(**sizes), 256).double())
+    tokens = (torch.arange(48) ** 2 * 5 % 256)[None]
+    expected = [
+        [1.6323759183797817, 0.9017367042476166, -1.7543226868582058],
+        [1.3836531431643921, 0.96689016171958, -1.493005043504617],
+        [1.2193637694363764, 1.0514098294629568, -1.3730080305684884],
+    ]
+    close(model(tokens)[0, [0, 9, 47]][:, [0, 100, 255]], torch.tensor(expected, dtype=torch.float64))
 
 
 @given(periods=st.integers(1, 3), rest=st.integers(1, 20), layers=st.integers(1, 2))
