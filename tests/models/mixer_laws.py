@@ -12,8 +12,14 @@ from harness.configuration import build
 
 
 def mixer(spec: dict[str, Any], width: int = 8) -> Any:
+    """What starts at zero is filled: behind a zero every law would hold."""
     torch.manual_seed(0)
-    return build("mixers", spec, width=width, stride=1).double()
+    layer = build("mixers", spec, width=width, stride=1).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.3)
+    return layer
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -31,6 +37,14 @@ def rollout(layer: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         y, state = layer.step(x_t, state)
         outputs.append(y)
     return torch.stack(outputs, dim=1), state
+
+
+def with_gradients(run: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """The results of a function, and the gradients of its inputs."""
+    inputs = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+    results = run(**inputs)
+    sum((torch.linspace(-1, 1, r.numel(), dtype=r.dtype) * r.flatten()).sum() for r in results).backward()
+    return [*results, *(value.grad for value in inputs.values())]
 
 
 def assert_steps_equal_the_whole(layer: Any, x: Tensor) -> None:
