@@ -291,7 +291,7 @@ def s4_matrices(layer: Any, channel: int) -> tuple[np.ndarray, ...]:
     return np.diag(eigenvalue) - np.outer(p, p.conj()), b, c, system.step[channel].item()
 
 
-@pytest.mark.parametrize("algorithm", ["powers", "cauchy"])
+@pytest.mark.parametrize("algorithm", ["steps", "powers", "cauchy"])
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 33])
 def test_the_kernel_of_s4_is_that_of_the_bilinear_rule(algorithm: str, length: int) -> None:
     layer = mixer({"name": "s4", "state": 8, "algorithm": algorithm})
@@ -310,15 +310,16 @@ def test_the_kernel_of_s4_is_that_of_the_bilinear_rule(algorithm: str, length: i
         np.testing.assert_allclose(kernel[channel], expected, rtol=1e-10, atol=1e-13)
 
 
-def test_both_algorithms_of_s4_give_the_same_gradients() -> None:
+def test_all_algorithms_of_s4_give_the_same_gradients() -> None:
     gradients = []
-    for algorithm in ("powers", "cauchy"):
+    for algorithm in ("powers", "cauchy", "steps"):
         layer = mixer({"name": "s4", "algorithm": algorithm})
         weights = torch.linspace(-1, 1, 4 * 101, dtype=torch.float64).view(4, 101)
         (layer.ssm.kernel(101) * weights).sum().backward()
         gradients.append([p.grad for p in layer.ssm.parameters()])
-    for powers, cauchy in zip(*gradients, strict=True):
-        torch.testing.assert_close(powers, cauchy, rtol=1e-8, atol=1e-10 * powers.abs().max().item())
+    for powers, *others in zip(*gradients, strict=True):
+        for other in others:
+            torch.testing.assert_close(other, powers, rtol=1e-8, atol=1e-10 * powers.abs().max().item())
 
 
 def test_channels_share_systems_in_turn() -> None:

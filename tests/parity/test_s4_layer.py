@@ -18,7 +18,7 @@ from models.original.s4 import OURS, load_original_s4
 LAYER = "s4block_layer"
 KERNEL = ".layer.layer.kernel"
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-ALGORITHMS = pytest.mark.parametrize("algorithm", ["powers", "cauchy"])
+ALGORITHMS = pytest.mark.parametrize("algorithm", ["steps", "powers", "cauchy"])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
