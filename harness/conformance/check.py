@@ -1,8 +1,9 @@
-"""Put a model or a mixer before the laws."""
+"""Put whatever is registered before its laws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,56 @@ from harness.conformance.verdict import Verdict, judge
 from harness.errors import PluginError
 
 Options = Mapping[str, Any]
+
+
+def check_file(path: str | Path) -> list[Verdict]:
+    """Check all that a plugin file registers.
+
+    Raises: PluginError for a file that does not load or registers nothing; ConfigError for an example
+    that its own configuration refuses.
+    """
+    return [verdict for kind, name in registered_by(path) for verdict in check_registered(kind, name)]
+
+
+def registered_by(path: str | Path) -> list[tuple[str, str]]:
+    """(kind, name) of all that a plugin file registers; it is loaded, unless it is already.
+
+    Raises: PluginError
+    """
+    before = {kind: set(registry.names(kind)) for kind in registry.KINDS}
+    registry.load_plugin(path)
+    mine = f"{Path(path).resolve()}:"
+    found = [
+        (kind, name)
+        for kind in registry.KINDS
+        for name in registry.names(kind)
+        if name not in before[kind] or registry.origin(kind, name).startswith(mine)
+    ]
+    if not found:
+        raise PluginError(
+            f'{path} registers nothing; put @register("models", "my_name") from harness.registry '
+            f"before the class (kinds: {', '.join(registry.KINDS)})"
+        )
+    return found
+
+
+def check_registered(kind: str, name: str) -> Iterator[Verdict]:
+    """All that can be checked of one registered thing: its laws and, of models and mixers, ten steps
+    of training.
+
+    Raises: ConfigError, PluginError.
+    """
+    from harness.conformance.plugins import LAWS, check_plugin
+    from harness.conformance.training import check_training
+
+    if kind in LAWS:
+        yield from check_plugin(kind, name)
+        return
+    for options in examples_of(_class(kind, name)):
+        verdicts = check_model(name, options) if kind == "models" else check_mixer(name, options)
+        yield from verdicts
+        if verdicts[0].passed:  # it can be built
+            yield from check_training(kind, name, options)
 
 
 def check_model(

@@ -64,7 +64,10 @@ def test_help_imports_neither_torch_nor_ray_nor_pandas():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("verb", ["plan", "run", "status", "report", "list", "show", "check", "doctor"])
+VERBS = ("plan", "run", "status", "report", "list", "show", "new", "check", "doctor")
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb, tmp_path):
     done = harness(verb, "--help", cwd=tmp_path)
     assert done.returncode == 0

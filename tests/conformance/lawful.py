@@ -98,3 +98,8 @@ class LawfulCounter(nn.Module):
 
     def state_size(self, batch_size, length):
         return 0
+
+
+def broken(verdicts):
+    """law -> message of those that failed."""
+    return {verdict.law: verdict.message for verdict in verdicts if not verdict.passed}
