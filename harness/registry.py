@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import sys
 import tomllib
 import traceback
@@ -20,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.cache import cache_root
 from harness.errors import ConfigError, PluginError, did_you_mean
 
 KINDS = ("models", "mixers", "datasets", "metrics", "figures")
@@ -124,12 +126,16 @@ def origin(kind: str, name: str) -> str:
     return _identity(cls) if cls is not None else _entry_points(kind)[name]
 
 
-def load_plugin(path: str | Path) -> None:
+def load_plugin(path: str | Path, text: str | None = None) -> None:
     """Run a plugin file, whose `register` calls add to the registry. A second load does nothing.
 
+    `text` is what the file has to say: where it is missing, or says something else by now, a copy in
+    the cache folder takes its place.
     Raises: PluginError naming the file and the line at fault.
     """
     path = Path(path).resolve()
+    if text is not None and not _says(path, text):
+        path = _copy_in_cache(path.name, text)
     if not path.is_file():
         raise PluginError(f"plugin file not found: {path}")
     module_name = "harness_plugin_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
@@ -147,6 +153,24 @@ def load_plugin(path: str | Path) -> None:
         del sys.modules[module_name]
         _registered.update(before)
         raise PluginError(f"plugin {path} failed{_line_in(error, path)}: {_last_line(error)}") from error
+
+
+def _says(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+def _copy_in_cache(name: str, text: str) -> Path:
+    """A file of that name and text; several processes may make it at once."""
+    path = cache_root() / "plugins" / hashlib.sha256(text.encode()).hexdigest()[:16] / name
+    if not _says(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(text.encode())
+        temporary.replace(path)
+    return path
 
 
 @cache

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import configuration, registry
+from harness import configuration
 from harness.contracts import Lane, MetricContext
 from harness.errors import HarnessError
 from harness.store.record import Record, Status, read_record, write_record
@@ -61,8 +61,7 @@ def run_task(task: Task, progress: Progress) -> Record:
     device = torch.device(task.device)
     earlier = read_record(task.record_path) if task.lane == "exclusive" else None
     try:
-        for file in task.trial.plugin_files:
-            registry.load_plugin(file)
+        task.trial.load_plugins()
         status, error, columns = _lane(task, device, progress)
     except Exception as failure:
         log.error("%s", traceback.format_exc())

@@ -44,6 +44,7 @@ class Suite:
     document: Document
     variants: Sequence[Variant]
     plugin_files: tuple[str, ...]
+    plugin_texts: tuple[str, ...]
     overrides: tuple[str, ...] = ()
 
     @property
@@ -54,7 +55,7 @@ class Suite:
     def trials(self) -> list[Trial]:
         """Variant by variant, seed by seed, in the order of the file."""
         return [
-            Trial(variant.name, seed, variant.config, self.plugin_files)
+            Trial(variant.name, seed, variant.config, self.plugin_files, self.plugin_texts)
             for variant in self.variants
             for seed in self.config.seed_list
         ]
@@ -77,7 +78,7 @@ def load_suite(path: str | Path, *, profile: str | None = None, overrides: Seque
     data = document.data
     if not isinstance(data, Mapping):
         raise document.error((), "a suite is a mapping with `name`, `base`, `vary`, …")
-    plugin_files = _load_plugins(document)
+    plugin_files, plugin_texts = _load_plugins(document)
     chosen = _profile_name(document, profile)
     layers = Layers(document)
     if chosen != DEFAULT_PROFILE:
@@ -92,7 +93,10 @@ def load_suite(path: str | Path, *, profile: str | None = None, overrides: Seque
         layers.check_used()
     except ConfigError as error:
         raise layers.located(error.path, error.message) from None
-    plugins = {Path(file).name: _sha256(file) for file in plugin_files}
+    plugins = {
+        Path(file).name: hashlib.sha256(text.encode()).hexdigest()
+        for file, text in zip(plugin_files, plugin_texts, strict=True)
+    }
     resolved = {name: layers.resolve(name, each, config, plugins) for name, each in settings.items()}
     matches: Mapping[str, Match] = {}
     if asks_to_match(config):
@@ -105,7 +109,7 @@ def load_suite(path: str | Path, *, profile: str | None = None, overrides: Seque
     variants = _merge_equal(
         Variant(name, each, resolved[name], match=matches.get(name)) for name, each in settings.items()
     )
-    return Suite(config, chosen, document, variants, plugin_files, tuple(overrides))
+    return Suite(config, chosen, document, variants, plugin_files, plugin_texts, tuple(overrides))
 
 
 def find_suite(path: str | Path) -> Path:
@@ -143,19 +147,22 @@ def _merge_equal(found: Iterable[Variant]) -> list[Variant]:
     return list(merged.values())
 
 
-def _load_plugins(document: Document) -> tuple[str, ...]:
+def _load_plugins(document: Document) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files, loaded, and what stood in them."""
     plugins = document.data.get("plugins", [])
     if not isinstance(plugins, list) or not all(isinstance(p, str) for p in plugins):
         raise document.error(("plugins",), "plugins: expected a list of Python files")
-    files = []
+    found: dict[Path, str] = {}
     for index, text in enumerate(plugins):
         file = (document.file.parent / text).resolve()
+        if any(file.name == other.name and file != other for other in found):  # a key knows names alone
+            raise document.error(("plugins", index), f"two plugins are called {file.name}; rename one")
         try:
             registry.load_plugin(file)
-        except PluginError as error:
+            found[file] = file.read_bytes().decode()
+        except (PluginError, OSError) as error:
             raise document.error(("plugins", index), str(error)) from None
-        files.append(str(file))
-    return tuple(files)
+    return tuple(map(str, found)), tuple(found.values())
 
 
 def _profile_name(document: Document, asked: str | None) -> str:
@@ -176,7 +183,3 @@ def _gpu_at_hand() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _sha256(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from harness import registry
 
 PROTOCOL_VERSION = 1
 """Raised when the meaning of a number changes though the configuration did not."""
@@ -26,6 +29,9 @@ class Trial:
     config: Mapping[str, Any]
     plugin_files: tuple[str, ...] = ()
     """Files to load before the configuration makes sense; their content is in the key, not their place."""
+    plugin_texts: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """What stood in them when the suite was read: a worker on another machine has no such files, and on
+    this one they may have been edited since."""
 
     @cached_property
     def key(self) -> str:
@@ -50,11 +56,18 @@ class Trial:
             "seed": self.seed,
             "config": self.config,
             "plugin_files": list(self.plugin_files),
+            "plugin_texts": list(self.plugin_texts),
         }
+
+    def load_plugins(self) -> None:
+        """Raises: PluginError"""
+        for file, text in itertools.zip_longest(self.plugin_files, self.plugin_texts):
+            registry.load_plugin(file, text)
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Trial:
-        return cls(payload["variant"], payload["seed"], payload["config"], tuple(payload["plugin_files"]))
+        files, texts = tuple(payload["plugin_files"]), tuple(payload["plugin_texts"])
+        return cls(payload["variant"], payload["seed"], payload["config"], files, texts)
 
 
 def canonical(value: Any) -> str:
