@@ -80,13 +80,12 @@ def test_the_decays_are_what_the_published_u_net_is_smaller_by() -> None:
         assert parameters(found) - decays == pytest.approx(preset.parameters, rel=0.005)
 
 
-def test_all_pairs_of_the_papers_table_have_roughly_as_many_parameters() -> None:
+def test_pairs_of_the_papers_table_have_roughly_as_many_parameters() -> None:
     s4 = {"name": "s4", "systems": 2}
-    for outer in (s4, "mamba"):
-        for center in ("attention", s4, "mamba"):
-            with torch.device("meta"):
-                found = MambaUNet(parse(MambaUNet.Config, {"outer": outer, "center": center}))
-            assert parameters(found) == pytest.approx(6e6, rel=0.05)
+    for outer, center in ((s4, "attention"), (s4, "mamba"), ("mamba", s4)):
+        with torch.device("meta"):
+            found = MambaUNet(parse(MambaUNet.Config, {"outer": outer, "center": center}))
+        assert parameters(found) == pytest.approx(6e6, rel=0.05)
 
 
 # ------------------------------------------------------------------------------------- initial values
@@ -190,10 +189,10 @@ def test_a_head_that_does_not_divide_the_channels_is_named() -> None:
 
 
 def test_a_row_records_the_backends_of_the_scans() -> None:
-    assert model(Mamba, width=8, layers=1).scan_backend == "lanes"
+    assert model(Mamba, width=8, layers=1).scan_backend == "native"
     assert model(Mamba2, width=8, layers=1).scan_backend == "products"
     both = model(MambaUNet, width=8, layers=1, pooling=[2], center="mamba2")
-    assert both.scan_backend == "lanes, products"
+    assert both.scan_backend == "native, products"
     assert model(MambaUNet, width=8, layers=1, pooling=[2], outer="s4", center="s4").scan_backend == ""
 
 
