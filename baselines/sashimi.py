@@ -26,6 +26,7 @@ from baselines.unet import Stage, UNet, UNetConfig
 from baselines.unet_stages import FeedForward, Residual
 from harness.contracts import Preset, require
 from models.mixers.s4 import S4, S4Config
+from models.native.call import fits, reason_against
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,3 +127,12 @@ class SaShiMi(UNet):
             if config.expand:
                 hidden = config.expand * width
                 yield Residual(FeedForward(width, hidden, dropout), width=width, dropout=dropout)
+
+    @property
+    def scan_backend(self) -> str:
+        """The algorithm of S4's kernels; those too long for `steps` are made of powers all the same."""
+        return self.config.s4.algorithm or ("steps" if fits("krylov", self.head.weight) else "powers")
+
+    @staticmethod
+    def kernels() -> dict[str, str | None]:
+        return {"native krylov": reason_against("krylov")}

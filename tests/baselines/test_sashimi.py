@@ -94,6 +94,13 @@ def test_every_product_is_counted_once_on_every_device(length: int) -> None:
     assert counts[0] == pytest.approx(counts[1])
 
 
+def test_it_says_how_its_kernels_are_made() -> None:
+    assert sashimi().scan_backend == "steps" and SaShiMi.kernels() == {"native krylov": None}
+    assert sashimi(s4={"state": 8, "algorithm": "cauchy"}).scan_backend == "cauchy"
+    with torch.device("meta"):
+        assert sashimi().scan_backend == "powers"
+
+
 def test_under_autocast_it_runs_and_states_stay_in_float32() -> None:
     model, tokens = sashimi().eval(), torch.randint(16, (2, 12))
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
