@@ -22,8 +22,8 @@ INLINE float nearest(float x) {  // to a whole number, for |x| < 2^22
     return (x + shift) - shift;
 }
 
-// exp(x) - 1, with every digit near zero. Cut off at |x| = 87, beyond which exp leaves the floats.
-INLINE float exp_minus_one(float x) {
+// exp(x) = scale (1 + p), p small. Cut off at |x| = 87, beyond which exp leaves the floats.
+INLINE float split_exponential(float x, float& scale) {
     x = std::min(std::max(x, -87.0f), 87.0f);
     const float n = nearest(x * 1.44269504088896341f);
     float r = x - n * 0.693359375f;
@@ -34,8 +34,20 @@ INLINE float exp_minus_one(float x) {
     p = p * r + 4.1666667e-2f;
     p = p * r + 1.6666667e-1f;
     p = p * r + 0.5f;
-    p = p * r * r + r;
-    const float scale = power_of_two(n);
+    scale = power_of_two(n);
+    return p * r * r + r;
+}
+
+INLINE float exponential(float x) {
+    float scale;
+    const float p = split_exponential(x, scale);
+    return scale * p + scale;
+}
+INLINE double exponential(double x) { return std::exp(x); }
+
+INLINE float exp_minus_one(float x) {  // with every digit near zero
+    float scale;
+    const float p = split_exponential(x, scale);
     return scale * p + (scale - 1.0f);
 }
 INLINE double exp_minus_one(double x) { return std::expm1(x); }

@@ -6,6 +6,7 @@ Source: Gu and Dao 2023, algorithm 2. It checks its arguments, reports its work 
 
     mamba-ssm   the authors' CUDA kernel, where their package is installed
     triton      our kernel for CUDA
+    native      our kernel for a CPU with a C++ compiler
     lanes       plain torch, on any device
 
 Shapes: B batch, L length, D channels, N states a channel.
@@ -20,9 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.contracts import report_flops
+from harness.contracts import only_counted, report_flops
 from models.scan.choice import choose
 from models.scan.laned import laned_scan
+from models.scan.native_selective import native_selective_scan
+from models.scan.native_selective import unavailable as no_native
 from models.scan.official_mamba import no_selective_scan, official_selective_scan
 from models.scan.triton_selective import triton_selective_scan
 from models.scan.triton_support import unavailable as no_triton
@@ -97,7 +100,7 @@ def selective_scan(
     # delta A, delta u B, the recurrence and the product with C
     report_flops(6 * u.numel() * A.shape[1])
     operands = Operands(u, delta, A, B, C, D, z, delta_bias, h0)
-    if u.device.type == "meta":  # where shapes are all that counts
+    if only_counted(u):  # where shapes are all that counts
         return _in_torch(_single_step, operands)
     chosen = _BACKENDS[selective_backend_for(u.device, backend, torch.promote_types(u.dtype, A.dtype))]
     if u.shape[1] == 1:  # nothing to scan
@@ -127,7 +130,7 @@ Recurrence = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Te
 
 
 def _in_torch(recurrence: Recurrence, operands: Operands) -> tuple[Tensor, Tensor]:
-    """All around a recurrence in plain torch, in at least float32."""
+    """All around a recurrence that is given one type, in at least float32."""
     u, delta, A, B, C, D, z, bias, h0 = operands
     dtype = torch.promote_types(torch.promote_types(u.dtype, A.dtype), torch.float32)
     u, delta, A, B, C = (x.to(dtype) for x in (u, delta, A, B, C))
@@ -136,6 +139,10 @@ def _in_torch(recurrence: Recurrence, operands: Operands) -> tuple[Tensor, Tenso
     y, last = recurrence(u, step, A, B, C, h0)
     y = y if D is None else torch.addcmul(y, u, D.to(dtype))
     return (y if z is None else y * F.silu(z.to(dtype))), last
+
+
+def _native(*operands: Tensor | None) -> tuple[Tensor, Tensor]:
+    return _in_torch(native_selective_scan, Operands(*operands))  # type: ignore[arg-type]
 
 
 def _lanes(*operands: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -153,5 +160,6 @@ def _single_step(
 _BACKENDS: dict[str, Backend] = {  # the first available one is used
     "mamba-ssm": Backend(no_selective_scan, official_selective_scan, double=False),
     "triton": Backend(no_triton, triton_selective_scan),
+    "native": Backend(no_native, _native),
     "lanes": Backend(lambda device: None, _lanes),
 }

@@ -89,10 +89,10 @@ def test_a_tile_holds_all_states_of_a_channel_and_no_more_than_registers_can(sta
 # ------------------------------------------------------------------------------------------- the choice
 
 
-def test_a_cpu_computes_in_plain_torch_and_says_why_with_nothing_else() -> None:
-    assert selective_backend_for("cpu") == "lanes"
+def test_a_cpu_computes_with_its_own_kernel_and_says_why_not_with_a_gpus() -> None:
+    assert selective_backend_for("cpu") == "native"
     needs = "it needs a CUDA device"
-    assert selective_backends("cpu") == {"mamba-ssm": needs, "triton": needs, "lanes": None}
+    assert selective_backends("cpu") == {"mamba-ssm": needs, "triton": needs, "native": None, "lanes": None}
     assert duality_backends("cpu") == {"mamba-ssm": needs, "products": None}
 
 
@@ -106,7 +106,7 @@ def test_asking_for_what_is_missing_raises_with_the_reason() -> None:
 
 
 def test_a_backend_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be one of mamba-ssm, triton, lanes, got 'fast'"):
+    with pytest.raises(ValueError, match="must be one of mamba-ssm, triton, native, lanes, got 'fast'"):
         selective_backend_for("cpu", "fast")
     for name in ("mamba", "mamba2"):
         with pytest.raises(ConfigError) as caught:
@@ -123,15 +123,17 @@ def test_the_authors_kernels_are_not_chosen_for_float64(monkeypatch: pytest.Monk
     everywhere = selective._BACKENDS["mamba-ssm"]._replace(unavailable=lambda device: None)
     monkeypatch.setitem(selective._BACKENDS, "mamba-ssm", everywhere)
     assert selective_backend_for("cpu") == "mamba-ssm"
-    assert selective_backend_for("cpu", dtype=torch.float64) == "lanes"
+    assert selective_backend_for("cpu", dtype=torch.float64) == "native"
     with pytest.raises(ValueError, match="it computes in float32"):
         selective_backend_for("cpu", "mamba-ssm", torch.float64)
 
 
 def test_mixers_name_the_backend_in_use_and_all_kernels_with_reasons() -> None:
-    assert build("mixers", "mamba", width=8).scan_backend == "lanes"
+    assert build("mixers", "mamba", width=8).scan_backend == "native"
     assert build("mixers", "mamba2", width=8).scan_backend == "products"
-    assert list(Mamba.kernels()) == [f"selective scan {name}" for name in ("mamba-ssm", "triton", "lanes")]
+    assert list(Mamba.kernels()) == [
+        f"selective scan {name}" for name in ("mamba-ssm", "triton", "native", "lanes")
+    ]
     assert list(Mamba2.kernels()) == ["state space duality mamba-ssm", "state space duality products"]
 
 
@@ -320,7 +322,7 @@ SPECS: dict[str, dict[str, Any]] = {
 def test_a_mixer_gives_the_same_with_the_same_parameters_whichever_backend(
     spec: dict[str, Any], dtype: torch.dtype, their_package: None
 ) -> None:
-    own = {"mamba": "lanes", "mamba2": "products"}[spec["name"]]
+    own = {"mamba": "native", "mamba2": "products"}[spec["name"]]
     torch.manual_seed(0)
     x, found = torch.randn(2, 30, 8), []
     weights: dict[str, Tensor] = {}

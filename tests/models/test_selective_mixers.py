@@ -143,7 +143,7 @@ def test_the_scan_names_an_argument_that_does_not_fit(name: str, value: Tensor) 
 
 
 def test_the_backend_has_a_name() -> None:
-    assert selective_backend_for("cpu") == "lanes"
+    assert selective_backend_for("cpu") == "native"
 
 
 # ------------------------------------------------------------------------------------------ parts
