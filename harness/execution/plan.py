@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from harness.store.record import LANES, Record
 from harness.store.store import Store
 from harness.suite.suite import Suite
 from harness.suite.trial import Trial
+
+log = logging.getLogger("harness")
 
 State = Literal["cached", "to measure", "to run", "failed", "damaged"]
 
@@ -27,9 +30,10 @@ OVERHEAD_SECONDS = 4.0
 class VariantCost:
     """Sizes of one variant, from its configuration alone."""
 
-    parameters: int
-    flops_per_token: float
-    """Forward pass, at the context length that it trains with."""
+    parameters: int | None
+    flops_per_token: float | None
+    """Forward pass, at the context length that it trains with. None, as the parameters, of a model
+    that cannot be built or run: its trials will say why."""
     train_tokens: int
 
 
@@ -110,15 +114,25 @@ def make_plan(suite: Suite, store: Store, *, slots: int = 1) -> Plan:
 
 
 def cost_of(config: Mapping[str, Any]) -> VariantCost:
-    """Build the model without memory for its weights, and count."""
+    """Build the model, a large one without memory for its weights, and count."""
     from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
 
     data = configuration.resolve("datasets", config["data"]).config
     train = config["train"]
     context = train["crop"] or data.length
-    model = build_to_count(config["model"], vocab_size=data.vocab_size)
-    tokens = 0 if isinstance(model, ClosedForm) else train["steps"] * train["batch_size"] * context
-    return VariantCost(count_parameters(model), flops_per_token(model, context), tokens)
+    tokens = train["steps"] * train["batch_size"] * context
+    parameters = None
+    try:
+        model = build_to_count(config["model"], vocab_size=data.vocab_size)
+        parameters = count_parameters(model)
+        flops = flops_per_token(model, context)
+    except HarnessError:
+        raise
+    except Exception as error:
+        name = config["model"]["name"]
+        log.warning("%s fails as it is counted (%s: %s)", name, type(error).__name__, error)
+        return VariantCost(parameters, None, tokens)
+    return VariantCost(parameters, flops, 0 if isinstance(model, ClosedForm) else tokens)
 
 
 def _state(store: Store, trial: Trial) -> tuple[State, str, Record | None]:
@@ -161,7 +175,7 @@ def _estimate(cost: VariantCost, state: State, speed: Mapping[str, float], varia
 
 def _training_flops(cost: VariantCost) -> float:
     """Forward and backward: three times the forward pass."""
-    return 3.0 * cost.flops_per_token * cost.train_tokens
+    return 3.0 * (cost.flops_per_token or 0.0) * cost.train_tokens
 
 
 def missing_lanes(store: Store, trial: Trial) -> list[str]:

@@ -51,3 +51,13 @@ def test_divergence_is_kept_because_it_would_repeat(plan):
     assert outcome.exit_code == 1
     again, _ = plan("vary: {model.wrong: [nan]}\nseeds: 1")
     assert [p.state for p in again.trials] == ["cached", "cached"]
+
+
+def test_a_model_that_fails_is_planned_without_numbers_and_that_is_said(plan, monkeypatch, caplog):
+    def fail(model, length):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("harness.evaluation.flops.flops_per_token", fail)
+    cost = plan("seeds: 1")[0].trials[0].cost
+    assert cost.parameters and cost.flops_per_token is None
+    assert "fails as it is counted (RuntimeError: shapes do not fit)" in caplog.text
