@@ -278,10 +278,14 @@ class Weight(nn.Module):
         """bound: of the uniform initial values, which the first norms are those of."""
         super().__init__()
         self.direction = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
-        self.gain = nn.Parameter(self._norms().detach()) if normalised else None
+        # a vector, which optimisers know not to decay
+        self.gain = nn.Parameter(self._norms().detach().flatten()) if normalised else None
 
     def forward(self) -> Tensor:
-        return self.direction if self.gain is None else self.direction * (self.gain / self._norms())
+        if self.gain is None:
+            return self.direction
+        norms = self._norms()
+        return self.direction * (self.gain.view_as(norms) / norms)
 
     def _norms(self) -> Tensor:
         return self.direction.square().sum(tuple(range(1, self.direction.ndim)), keepdim=True).sqrt()

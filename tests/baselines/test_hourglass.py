@@ -152,7 +152,7 @@ def test_in_a_window_the_work_of_the_fast_level_is_linear_in_the_length() -> Non
             model(torch.zeros(1, length, dtype=torch.long, device="meta"))
         return counter.total
 
-    assert work(9600) == pytest.approx(8 * work(1200), rel=0.1)
+    assert work(2000) == pytest.approx(4 * work(500), rel=0.15)
 
 
 def test_the_published_model_is_as_large_as_its_note_says() -> None:
@@ -168,7 +168,7 @@ def test_it_learns_to_copy_from_the_groups_before() -> None:
     config = HourglassConfig(width=32, layers=(1, 1), factors=(2,), heads=2)
     model = Hourglass(config, vocab_size=8)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
-    for _ in range(80):
+    for _ in range(60):
         tokens = torch.randint(8, (16, 6)).repeat(1, 3)
         loss = F.cross_entropy(model(tokens)[:, 6:].flatten(0, 1), tokens[:, 6:].flatten())
         optimizer.zero_grad()
