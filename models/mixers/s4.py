@@ -72,7 +72,6 @@ class S4(StateSpaceMixer):
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"state": 8},
         {"state": 4, "systems": 1, "algorithm": "cauchy", "glu": False},
-        {"state": 6, "systems": 2, "algorithm": "powers"},
     )
 
     def __init__(self, config: S4Config, *, width: int, stride: int = 1) -> None:
