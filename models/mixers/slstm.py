@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from harness.contracts import State, report_flops, require
+from harness.contracts import State, only_counted, report_flops, require
 from models.block_diagonal import block_diagonal
 from models.mixers.chunks import without_autocast
 from models.mixers.mlstm import small_init_
@@ -114,7 +114,7 @@ def scalar_memory(gates: Tensor, recurrent: Tensor, memory: Memory) -> tuple[Ten
     Differentiable once, in all but m.
     """
     batch, length, _, heads, width = gates.shape
-    if gates.is_meta:  # only counted
+    if only_counted(gates):
         report_flops(8 * batch * length * heads * width**2)
         return gates[:, :, 0].clone(), memory
     given = gates.permute(1, 3, 0, 2, 4).flatten(-2)  # heads first, as batched products want them
