@@ -30,7 +30,7 @@ from harness.errors import ConfigError
 from models.dropout import Dropout
 from models.gelu_gate import gelu_gate
 from models.mixers.recurrent_block import RecurrentBlock, RecurrentBlockConfig, fan_in_normal_
-from models.scan import backend_for
+from models.scan import scan_backends
 
 EPSILON = 1e-6
 MixerName = Literal["recurrent", "attention"]
@@ -196,7 +196,7 @@ class Hawk(nn.Module):
 
     @property
     def scan_backend(self) -> str:
-        return backend_for(self.final_norm.scale.device, self.config.recurrent.scan)
+        return scan_backends(self)
 
     def _logits(self, x: Tensor) -> Tensor:
         table = self.embedder.input_embedding if self.head is None else self.head.weight

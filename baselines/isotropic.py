@@ -25,7 +25,7 @@ from models.dropout import Dropout
 from models.mixers import gated_delta_net, gru, lru, lstm, min_gru, s4, s4d, s5
 from models.mixers.recurrence import RingConfig
 from models.parameter_groups import parameter_groups
-from models.scan import backend_for
+from models.scan import scan_backends
 from models.state import resume
 
 
@@ -57,8 +57,6 @@ class Isotropic(TokenStack):
     """The generic stack; a subclass names the class of its mixer."""
 
     Mixer: ClassVar[Any]
-    scans: ClassVar[bool] = False
-    """Whether the mixer's recurrence is one of `models.scan`, whose backend a row records."""
 
     def __init__(self, config: Any, vocab_size: int = 256) -> None:
         try:
@@ -79,8 +77,7 @@ class Isotropic(TokenStack):
 
     @property
     def scan_backend(self) -> str:
-        backend = getattr(self.config.mixer, "scan", None)
-        return backend_for(self.head.weight.device, backend) if self.scans else ""
+        return scan_backends(self)
 
 
 class IsotropicBlock(nn.Module):
@@ -189,7 +186,6 @@ class S5(Isotropic):
 
     Config = S5StackConfig
     Mixer = s5.S5
-    scans = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "layers": 2},)
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
@@ -230,7 +226,6 @@ class LRU(Isotropic):
 
     Config = LRUStackConfig
     Mixer = lru.LRU
-    scans = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2},
         {"width": 6, "layers": 1, "mixer": {"complex": False, "hidden": 7, "ring_of": "decay"}},
@@ -247,7 +242,6 @@ class MinGRU(Isotropic):
 
     Config = MinGRUStackConfig
     Mixer = min_gru.MinGRU
-    scans = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "layers": 2},)
 
 

@@ -31,6 +31,7 @@ from harness.errors import ConfigError
 from models.mixers import mamba, mamba2
 from models.mixers.short_convolution import ShortConvolution
 from models.parameter_groups import parameter_groups
+from models.scan import scan_backends
 
 EPSILON = 1e-5
 NEOX_VOCABULARY = 50_280
@@ -142,7 +143,7 @@ class MambaStack(TokenStack):
 
     @property
     def scan_backend(self) -> str:
-        return self.blocks[0].layer.scan_backend
+        return scan_backends(self)
 
 
 class Mamba(MambaStack):

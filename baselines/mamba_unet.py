@@ -28,6 +28,7 @@ from baselines.unet_stages import FeedForward, Residual
 from harness.configuration import build
 from harness.contracts import Component, ParameterGroup, Preset, Spec, require
 from harness.errors import ConfigError
+from models.scan import scan_backends
 
 ALONE = ("mamba", "mamba2")
 """Mixers that expand by themselves, and need no MLP."""
@@ -161,7 +162,4 @@ class MambaUNet(UNet):
 
     @property
     def scan_backend(self) -> str:
-        """Of the mixers that name theirs, in the order of levels."""
-        mixers = (block.layer for block in self.modules() if isinstance(block, Residual))
-        names = [getattr(mixer, "scan_backend", None) for mixer in mixers]
-        return ", ".join(dict.fromkeys(name for name in names if name))
+        return scan_backends(self)

@@ -26,7 +26,8 @@ from baselines.unet import Stage, UNet, UNetConfig
 from baselines.unet_stages import FeedForward, Residual
 from harness.contracts import Preset, require
 from models.mixers.s4 import S4, S4Config
-from models.native.call import fits, reason_against
+from models.native.call import reason_against
+from models.scan import scan_backends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +131,7 @@ class SaShiMi(UNet):
 
     @property
     def scan_backend(self) -> str:
-        """The algorithm of S4's kernels; those too long for `steps` are made of powers all the same."""
-        return self.config.s4.algorithm or ("steps" if fits("krylov", self.head.weight) else "powers")
+        return scan_backends(self)
 
     @staticmethod
     def kernels() -> dict[str, str | None]:

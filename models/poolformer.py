@@ -29,7 +29,7 @@ from models.poolformer_config import CONSTANT_BRANCH_SCALE, LevelMixers, Poolfor
 from models.pooling import build_down_pool, build_up_pool
 from models.recompute import recomputed_in_chunks
 from models.residual import EPSILON, MLP, ResBlock
-from models.scan import backend_for, backends
+from models.scan import backends, scan_backends
 from models.skip_block import SkipBlock, TemporalStack
 
 log = logging.getLogger("harness")
@@ -176,7 +176,7 @@ class Poolformer(nn.Module):
 
     @property
     def scan_backend(self) -> str:
-        return backend_for(self.head.weight.device)
+        return scan_backends(self)
 
 
 def build_level(config: PoolformerConfig, level: int) -> SkipBlock | TemporalStack:

@@ -26,6 +26,7 @@ class LRU(RecurrentMixer):
     def __init__(self, config: RingConfig, *, width: int, stride: int = 1) -> None:
         super().__init__()
         self.config = config
+        self.scan = config.scan
         self.hidden = config.hidden or 2 * width
         self.input = Dense(width, self.hidden)
         self.decay = RingDecay(config, self.hidden // 2 if config.complex else self.hidden, stride)
@@ -39,7 +40,7 @@ class LRU(RecurrentMixer):
             log_decay=log_decay,
             phase=phase,
             normalize=self.config.normalize_input,
-            backend=self.config.scan,
+            backend=self.scan,
             check=False,
         )
         return self.output(h.to(x.dtype)), h[:, -1]

@@ -45,7 +45,7 @@ class MambaConfig:
     """Biases of the first and the last map."""
     convolution_bias: bool = True
     scan: str | None = None
-    """Backend of the scan: mamba-ssm, triton, native or lanes; null: the first of these that this device has."""
+    """Backend of the scan: mamba-ssm, triton, native or lanes; null: the first that this device has."""
 
     def __post_init__(self) -> None:
         require(self.expand >= 1, "expand", f"must be at least 1, got {self.expand}")

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.contracts import State, require
+from models.scan import backend_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,8 @@ class RecurrentMixer(nn.Module):
 
     hidden: int
     """Real numbers in the state of one sequence."""
+    scan: str | None = None
+    """Backend asked for; None: the fastest that the device has."""
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Float[B, L, D] from a state [B, H] (None: the start) -> Float[B, L, D] and the last state."""
@@ -102,6 +105,10 @@ class RecurrentMixer(nn.Module):
     def initial_state(self, batch_size: int) -> Tensor:
         like = next(self.parameters())
         return like.new_zeros(batch_size, self.hidden, dtype=accumulation_dtype(like.dtype))
+
+    @property
+    def scan_backend(self) -> str:
+        return backend_for(next(self.parameters()).device, self.scan)
 
     def state_size(self, batch_size: int, length: int) -> int:
         return batch_size * self.hidden * accumulation_dtype(next(self.parameters()).dtype).itemsize

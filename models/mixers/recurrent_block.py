@@ -30,7 +30,7 @@ from harness.errors import HarnessError
 from models.block_diagonal import block_diagonal
 from models.gelu_gate import gelu_gate
 from models.mixers.recurrence import accumulation_dtype
-from models.scan import gated_scan, linear_scan
+from models.scan import backend_for, gated_scan, linear_scan
 from models.scan.composed import input_scale
 
 LARGEST_SLOPE = 1000.0
@@ -107,6 +107,7 @@ class RecurrentBlock(nn.Module):
         """output_scale: initial variance of the output projection, over that of a unit gain."""
         super().__init__()
         channels, blocks = config.sizes(width)
+        self.scan = config.scan
         self.linear_y = nn.Linear(width, channels)
         self.linear_x = nn.Linear(width, channels)
         self.conv_1d = TemporalConvolution(channels, config.kernel)
@@ -115,6 +116,10 @@ class RecurrentBlock(nn.Module):
         for linear, scale in ((self.linear_y, 1.0), (self.linear_x, 1.0), (self.linear_out, output_scale)):
             fan_in_normal_(linear.weight, linear.in_features, scale)
             nn.init.zeros_(linear.bias)
+
+    @property
+    def scan_backend(self) -> str:
+        return backend_for(self.linear_x.weight.device, self.scan)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.resume(x, None)[0]

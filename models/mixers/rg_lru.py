@@ -54,6 +54,7 @@ class RGLRU(RecurrentMixer):
     def __init__(self, config: RGLRUConfig, *, width: int, stride: int = 1) -> None:
         super().__init__()
         self.config = config
+        self.scan = config.scan
         self.hidden = config.hidden or 2 * width
         channels = self.hidden // 2 if config.complex else self.hidden
         self.input = Dense(width, self.hidden)
@@ -75,7 +76,7 @@ class RGLRU(RecurrentMixer):
             recurrence_logits=logits.pop(0) if self.config.recurrence_gate else None,
             input_logits=logits.pop(0) if self.config.input_gate else None,
             normalize=self.config.normalize_input,
-            backend=self.config.scan,
+            backend=self.scan,
             check=False,
         )
         return self.output(h.to(x.dtype)), h[:, -1]

@@ -221,17 +221,18 @@ def generalized_delta_rule(
         report_flops(wanted.numel() * steps)  # the solution, which torch's counter does not see
         solved = torch.linalg.solve_triangular(-by_b, wanted, upper=False, unitriangular=True)
         U, A = solved.split((v.shape[-1], k.shape[-1]), dim=-1)
-        kept = torch.exp(whole).mT  # [B, C, H, K, 1]
-        before, values = [], []
-        for U_c, A_c, v_c, to_end_c, kept_c in zip(
-            *(x.unbind(1) for x in (U, A, v, to_end, kept)), strict=True
-        ):
+        # S goes through a chunk by one matrix and one sum, so that the loop is one operation a chunk
+        through = torch.diag_embed(torch.exp(whole).squeeze(-2)) + to_end[..., :steps] @ A
+        added = to_end @ torch.cat((U, v), dim=-2)
+        before = []
+        for through_c, added_c in zip(through.unbind(1), added.unbind(1), strict=True):
             before.append(S)
-            values.append(torch.cat((U_c + A_c @ S, v_c), dim=-2))
-            S = kept_c * S + to_end_c @ values[-1]
+            S = added_c + through_c @ S
+        fronts = torch.stack(before, 1)
+        values = torch.cat((U + A @ fronts, v), dim=-2)
         seen = torch.ones(steps, steps, dtype=torch.bool, device=r.device).tril().repeat(1, 2)
         read = (r @ scaled).masked_fill(~seen, 0)
-        o = r @ torch.stack(before, 1) + read @ torch.stack(values, 1)
+        o = r @ fronts + read @ values
     return o.transpose(2, 3).flatten(1, 2)[:, :length], S
 
 

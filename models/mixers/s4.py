@@ -105,6 +105,11 @@ class NormalPlusLowRankSpace(StateSpace):
         self.c = nn.Parameter(complex_normal(width, pairs))
         self._memory: tuple[tuple[Tensor, ...], Recurrence] | None = None
 
+    @property
+    def scan_backend(self) -> str:
+        """The kernel's algorithm; one too long for `steps` is made of powers all the same."""
+        return self.algorithm or ("steps" if fits("krylov", self.log_step) else "powers")
+
     def kernel(self, length: int) -> Tensor:
         algorithm = self.algorithm or self._fastest(length)
         if algorithm == "steps":

@@ -28,7 +28,7 @@ from models.initialization import Dense
 from models.mixers.linear_system import as_real
 from models.mixers.recurrence import accumulation_dtype
 from models.mixers.state_space import as_complex, complex_normal, discretize, hippo_legs, log_uniform
-from models.scan import linear_scan
+from models.scan import backend_for, linear_scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,10 @@ class S5(nn.Module):
         if self.gate is not None:
             y = y * torch.sigmoid(self.gate(y))
         return y, h[:, -1]
+
+    @property
+    def scan_backend(self) -> str:
+        return backend_for(self.log_step.device)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         y, state = self.resume(x.unsqueeze(1), state)

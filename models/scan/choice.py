@@ -1,8 +1,10 @@
-"""Which of several backends computes: the one asked for, or the first that can."""
+"""Which of several backends computes: the one asked for, or the first that can; and their names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from torch import nn
 
 
 def choose(reasons: Mapping[str, str | None], name: str | None) -> str:
@@ -18,3 +20,9 @@ def choose(reasons: Mapping[str, str | None], name: str | None) -> str:
     if reasons[name] is not None:
         raise ValueError(f"the backend {name!r} cannot be used here: {reasons[name]}")
     return name
+
+
+def scan_backends(model: nn.Module) -> str:
+    """The `scan_backend` of each layer that has one, each name once, in the order of the layers."""
+    names = (getattr(layer, "scan_backend", "") for layer in model.modules() if layer is not model)
+    return ", ".join(dict.fromkeys(name for name in names if name))

@@ -195,7 +195,7 @@ def test_a_row_records_the_backends_of_the_scans() -> None:
     assert model(Mamba2, width=8, layers=1).scan_backend == "products"
     both = model(MambaUNet, width=8, layers=1, pooling=[2], center="mamba2")
     assert both.scan_backend == f"{own}, products"
-    assert model(MambaUNet, width=8, layers=1, pooling=[2], outer="s4", center="s4").scan_backend == ""
+    assert model(MambaUNet, width=8, layers=1, pooling=[2], outer="s4", center="s4").scan_backend == "steps"
 
 
 @STACKS

@@ -327,3 +327,16 @@ def test_a_pooling_longer_than_the_clip_is_refused() -> None:
     config.check_data(256, 160)
     with pytest.raises(ConfigError, match="multiply to 160, more than the 159 tokens"):
         config.check_data(256, 159)
+
+
+@pytest.mark.parametrize(
+    ("mixer", "names"),
+    [
+        ({"name": "lru", "scan": "chunked"}, "chunked"),
+        ([{"name": "lru", "scan": "chunked"}, {"name": "mamba", "scan": "lanes"}], "chunked, lanes"),
+        ("attention", ""),
+    ],
+)
+def test_a_row_records_the_backends_of_the_mixers_that_have_any(mixer, names) -> None:
+    found = resolve("models", {"name": "poolformer", "width": 8, "pooling": [2], "layers": 1, "mixer": mixer})
+    assert found.cls(found.config).scan_backend == names
