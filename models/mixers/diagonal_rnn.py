@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from harness.contracts import State, require
 from models.initialization import Dense
-from models.mixers.recurrence import RecurrentMixer, accumulation_dtype
+from models.mixers.recurrence import ScannedMixer, accumulation_dtype
 from models.scan import gated_scan
 
 
@@ -37,7 +37,7 @@ class DiagonalRNNConfig:
         require(upper, "max_decay", f"must lie in [min_decay, 1), got {self.max_decay}")
 
 
-class DiagonalRNN(RecurrentMixer):
+class DiagonalRNN(ScannedMixer):
     """Real diagonal linear recurrence averaged with a direct path."""
 
     Config = DiagonalRNNConfig

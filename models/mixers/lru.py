@@ -14,11 +14,11 @@ from torch import Tensor
 
 from harness.contracts import State
 from models.initialization import Dense
-from models.mixers.recurrence import RecurrentMixer, RingConfig, RingDecay
+from models.mixers.recurrence import RingConfig, RingDecay, ScannedMixer
 from models.scan import gated_scan
 
 
-class LRU(RecurrentMixer):
+class LRU(ScannedMixer):
     """Linear recurrence without gates, complex decays."""
 
     Config = RingConfig

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from harness.contracts import State, require
 from models.initialization import Dense
-from models.mixers.recurrence import RecurrentMixer, accumulation_dtype
+from models.mixers.recurrence import ScannedMixer, accumulation_dtype
 from models.scan import linear_scan
 
 
@@ -36,7 +36,7 @@ class MinGRUConfig:
         require(self.hidden is None or self.hidden >= 1, "hidden", "must be at least 1, or null")
 
 
-class MinGRU(RecurrentMixer):
+class MinGRU(ScannedMixer):
     """Minimal gated recurrent unit, one gate that sees the input alone."""
 
     Config = MinGRUConfig

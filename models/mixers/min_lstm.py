@@ -24,7 +24,7 @@ from torch import Tensor
 from harness.contracts import State, require
 from models.initialization import Dense
 from models.mixers.min_gru import positive
-from models.mixers.recurrence import RecurrentMixer, accumulation_dtype
+from models.mixers.recurrence import ScannedMixer, accumulation_dtype
 from models.scan import linear_scan
 
 
@@ -39,7 +39,7 @@ class MinLSTMConfig:
         require(self.hidden is None or self.hidden >= 1, "hidden", "must be at least 1, or null")
 
 
-class MinLSTM(RecurrentMixer):
+class MinLSTM(ScannedMixer):
     """Minimal long short-term memory, two gates that see the input alone."""
 
     Config = MinLSTMConfig

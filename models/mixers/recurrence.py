@@ -88,8 +88,6 @@ class RecurrentMixer(nn.Module):
 
     hidden: int
     """Real numbers in the state of one sequence."""
-    scan: str | None = None
-    """Backend asked for; None: the fastest that the device has."""
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Float[B, L, D] from a state [B, H] (None: the start) -> Float[B, L, D] and the last state."""
@@ -106,9 +104,16 @@ class RecurrentMixer(nn.Module):
         like = next(self.parameters())
         return like.new_zeros(batch_size, self.hidden, dtype=accumulation_dtype(like.dtype))
 
+    def state_size(self, batch_size: int, length: int) -> int:
+        return batch_size * self.hidden * accumulation_dtype(next(self.parameters()).dtype).itemsize
+
+
+class ScannedMixer(RecurrentMixer):
+    """One whose recurrence is a scan of `models.scan`."""
+
+    scan: str | None = None
+    """Backend asked for; None: the fastest that the device has."""
+
     @property
     def scan_backend(self) -> str:
         return backend_for(next(self.parameters()).device, self.scan)
-
-    def state_size(self, batch_size: int, length: int) -> int:
-        return batch_size * self.hidden * accumulation_dtype(next(self.parameters()).dtype).itemsize

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from harness.contracts import State, require
 from models.block_diagonal import block_diagonal
 from models.initialization import Dense, lecun_normal_
-from models.mixers.recurrence import RecurrentMixer, RingConfig, RingDecay
+from models.mixers.recurrence import RingConfig, RingDecay, ScannedMixer
 from models.scan import gated_scan
 
 
@@ -41,7 +41,7 @@ class RGLRUConfig(RingConfig):
         require(gated, "input_gate", "or recurrence_gate must be on; the mixer without gates is `lru`")
 
 
-class RGLRU(RecurrentMixer):
+class RGLRU(ScannedMixer):
     """Gated linear recurrence with complex decays, Poolformer's own mixer."""
 
     Config = RGLRUConfig
