@@ -112,6 +112,7 @@ class Hawk(nn.Module):
     """Griffin's gated linear recurrences (RG-LRU) without attention."""
 
     Config: ClassVar[type] = HawkConfig
+    complexity: ClassVar[tuple[str, str]] = ("D²", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 16, "layers": 2},
         {
@@ -209,6 +210,7 @@ class Griffin(Hawk):
     """Two gated linear recurrences (RG-LRU), one local attention, and so on."""
 
     Config: ClassVar[type] = GriffinConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + W D", "D² + W D")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 16, "layers": 3, "heads": 2, "window": 7},
         {"width": 16, "layers": 2, "pattern": ["attention", "recurrent"], "dropout": 0.1},

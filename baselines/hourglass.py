@@ -84,6 +84,7 @@ class Hourglass(Transformer):
     """A transformer whose middle layers run on a shortened sequence (Nawrot et al. 2022)."""
 
     Config: ClassVar[type] = HourglassConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + L D", "D² + L D")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": [1, 1], "factors": [3], "heads": 2},
         {

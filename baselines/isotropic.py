@@ -138,6 +138,7 @@ class S4(Isotropic):
 
     Config = S4StackConfig
     Mixer = s4.S4
+    complexity: ClassVar[tuple[str, str]] = ("D² + D (N + log L)", "D² + D N")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2, "mixer": {"state": 8}},
         {"width": 8, "layers": 1, "expand": 0, "mixer": {"state": 4, "systems": 1}, "dropout": 0.2},
@@ -173,6 +174,7 @@ class S4D(Isotropic):
 
     Config = S4DStackConfig
     Mixer = s4d.S4D
+    complexity: ClassVar[tuple[str, str]] = ("D² + D (N + log L)", "D² + D N")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "layers": 2, "mixer": {"state": 8}},)
 
 
@@ -186,6 +188,7 @@ class S5(Isotropic):
 
     Config = S5StackConfig
     Mixer = s5.S5
+    complexity: ClassVar[tuple[str, str]] = ("D² + D N", "D² + D N")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "layers": 2},)
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
@@ -226,6 +229,7 @@ class LRU(Isotropic):
 
     Config = LRUStackConfig
     Mixer = lru.LRU
+    complexity: ClassVar[tuple[str, str]] = ("D²", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2},
         {"width": 6, "layers": 1, "mixer": {"complex": False, "hidden": 7, "ring_of": "decay"}},
@@ -242,6 +246,7 @@ class MinGRU(Isotropic):
 
     Config = MinGRUStackConfig
     Mixer = min_gru.MinGRU
+    complexity: ClassVar[tuple[str, str]] = ("D²", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "layers": 2},)
 
 
@@ -255,6 +260,7 @@ class GRU(Isotropic):
 
     Config = GRUStackConfig
     Mixer = gru.GRU
+    complexity: ClassVar[tuple[str, str]] = ("D², in sequence", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "layers": 2},)
 
 
@@ -268,6 +274,7 @@ class LSTM(Isotropic):
 
     Config = LSTMStackConfig
     Mixer = lstm.LSTM
+    complexity: ClassVar[tuple[str, str]] = ("D², in sequence", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "layers": 2},)
 
 
@@ -281,6 +288,7 @@ class GatedDeltaNet(Isotropic):
 
     Config = GatedDeltaNetStackConfig
     Mixer = gated_delta_net.GatedDeltaNet
+    complexity: ClassVar[tuple[str, str]] = ("D² + D K", "D² + D K")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2, "mixer": {"heads": 2}},
         {"width": 8, "layers": 1, "mixer": {"heads": 1, "key": 3, "expand": 1}},

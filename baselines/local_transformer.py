@@ -35,6 +35,7 @@ class LocalTransformer(Transformer):
     """Transformer with attention in a sliding window: time linear in the length, a bounded state."""
 
     Config: ClassVar[type] = LocalTransformerConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + W D", "D² + W D")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 16, "layers": 2, "heads": 2, "window": 7},
         {"width": 24, "layers": 1, "heads": 3, "window": 1, "dropout": 0.2},

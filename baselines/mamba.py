@@ -151,6 +151,7 @@ class Mamba(MambaStack):
 
     Config = MambaConfig
     Mixer = mamba.Mamba
+    complexity: ClassVar[tuple[str, str]] = ("D² + D N", "D² + D N")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2, "mixer": {"state": 4}},
         {"width": 6, "layers": 1, "tied": False, "dropout": 0.1, "mixer": {"bias": True, "scan": "lanes"}},
@@ -179,6 +180,7 @@ class Mamba2(MambaStack):
 
     Config = Mamba2Config
     Mixer = mamba2.Mamba2
+    complexity: ClassVar[tuple[str, str]] = ("D² + D N", "D² + D N")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2, "mixer": {"state": 4}},
         {

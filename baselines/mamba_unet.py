@@ -91,6 +91,7 @@ class MambaUNet(UNet):
     """Mamba at three rates, each a quarter of the one before, for raw audio (Gu and Dao 2023)."""
 
     Config = MambaUNetConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + D N", "D² + D N")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {
             "width": 4,

@@ -49,6 +49,7 @@ class Markov(nn.Module):
     """Order-k Markov chain with Witten-Bell smoothing; counted, not trained."""
 
     Config = MarkovConfig
+    complexity: ClassVar[tuple[str, str]] = ("V", "V")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"order": 2}, {"order": 3})
 
     def __init__(self, config: MarkovConfig, vocab_size: int = 256) -> None:

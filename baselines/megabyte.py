@@ -75,6 +75,7 @@ class MegaByte(nn.Module):
     """A transformer over patches of tokens, and a smaller one within each patch (Yu et al. 2023)."""
 
     Config: ClassVar[type] = MegaByteConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + P D + L D / P²", "D² + P D + L D / P²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 16, "patch": 4, "layers": 2, "heads": 2, "local_layers": 1, "local_heads": 2},
         {

@@ -54,6 +54,7 @@ class RWKV7(TokenStack):
     """RWKV-7 "Goose": linear attention with decays and corrections by channel, and shifted MLPs."""
 
     Config = RWKV7Config
+    complexity: ClassVar[tuple[str, str]] = ("D² + D K", "D² + D K")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2},
         {"width": 12, "layers": 3, "expand": 1, "mixer": {"head": 4, "decay_rank": 3}, "dropout": 0.2},

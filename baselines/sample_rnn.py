@@ -78,6 +78,7 @@ class SampleRNN(nn.Module):
     """Tiers of GRUs over frames of 32, 16 and 8 samples, and a perceptron a sample (Mehri et al. 2017)."""
 
     Config: ClassVar[type] = SampleRNNConfig
+    complexity: ClassVar[tuple[str, str]] = ("D², in part in sequence", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 12, "frames": [4, 2, 2], "truncate": 32},
         {

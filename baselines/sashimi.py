@@ -65,6 +65,7 @@ class SaShiMi(UNet):
     """S4 and feed-forward blocks at three rates, each a quarter of the one before (Goel et al. 2022)."""
 
     Config = SaShiMiConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + D (N + log L)", "D² + D N")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2, "pooling": [2, 3], "s4": {"state": 8, "systems": 1}},
         {"width": 6, "layers": 2, "pooling": [4], "unet": True, "s4": {"state": 4}, "dropout": 0.1},

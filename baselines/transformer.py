@@ -81,6 +81,7 @@ class Transformer(nn.Module):
     """Decoder-only transformer: RoPE, RMSNorm, SwiGLU, causal attention, KV cache."""
 
     Config: ClassVar[type] = TransformerConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + L D", "D² + L D")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 16, "layers": 2, "heads": 2},
         {"width": 24, "layers": 1, "heads": 3, "dropout": 0.2},

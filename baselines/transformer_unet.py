@@ -56,6 +56,7 @@ class TransformerUNet(UNet):
     """SaShiMi's U-Net of attention: in a window at the fast rates, over everything at the slowest."""
 
     Config = TransformerUNetConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + W D + L D / P²", "D² + W D + L D / P²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 1, "pooling": [2, 3], "heads": 2, "window": 5},
         {

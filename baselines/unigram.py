@@ -28,6 +28,7 @@ class Unigram(nn.Module):
     """Histogram of tokens, without memory; counted, not trained."""
 
     Config = UnigramConfig
+    complexity: ClassVar[tuple[str, str]] = ("V", "V")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     counts: Tensor
 

@@ -76,6 +76,7 @@ class WaveNet(nn.Module):
     """Stacked dilated causal convolutions with gates and skips (van den Oord et al. 2016)."""
 
     Config: ClassVar[type] = WaveNetConfig
+    complexity: ClassVar[tuple[str, str]] = ("D²", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 3, "blocks": 2},
         {

@@ -75,6 +75,7 @@ class XLSTM(TokenStack):
     """xLSTM: matrix memories with exponential gates, and a few scalar ones that are sequential."""
 
     Config = XLSTMConfig
+    complexity: ClassVar[tuple[str, str]] = ("D² + D K, in part in sequence", "D² + D K")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "layers": 2, "ratio": [1, 1]},
         {

@@ -82,6 +82,8 @@ class SequenceModel(Protocol):
             machine, or None; what `harness doctor` shows.
         optimizer_groups() -> list[ParameterGroup]: parameters that train differently.
         presets: published configurations by name, "paper" the main one, see `Preset`.
+        complexity: (in training, in generation), how the work a token grows, in letters that
+            docs/models.md explains: ("D² + L D", "D² + L D").
         fit(batches): for models estimated in closed form, see `ClosedForm`.
     A config may have ``check_data(vocab_size, length)``, which raises ConfigError for settings that
     cannot work on such data (a pooling product longer than the clip, say).

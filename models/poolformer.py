@@ -39,6 +39,7 @@ class Poolformer(nn.Module):
     """Nested pooled levels of gated linear recurrences (Gallo Fernández 2025)."""
 
     Config = PoolformerConfig
+    complexity: ClassVar[tuple[str, str]] = ("D²", "D²")
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8, "pooling": [2, 3], "layers": 1},
         {
