@@ -35,7 +35,7 @@ Carried = tuple[Tensor, Tensor | None]
 @dataclass(frozen=True, kw_only=True)
 class RWKV7Config:
     width: int = 128
-    """Any number; a head has 64 of it, or the next smaller divisor."""
+    """Any number; a head has the divisor of it that is nearest to 64."""
     layers: int = 6
     """Blocks, each with time mixing and an MLP."""
     expand: int = 4

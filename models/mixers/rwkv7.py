@@ -45,7 +45,7 @@ EXPONENTS = (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)
 @dataclass(frozen=True, kw_only=True)
 class RWKV7Config:
     head: int | None = None
-    """Width of a head; null: 64, or the next smaller divisor of the width."""
+    """Width of a head; null: the divisor of the width nearest to 64, in ratio."""
     decay_rank: int | None = None
     rate_rank: int | None = None
     value_rank: int | None = None
@@ -248,7 +248,8 @@ def _single_step(
 
 def _head(config: RWKV7Config, width: int) -> int:
     if config.head is None:
-        return next(size for size in range(min(64, width), 0, -1) if width % size == 0)
+        sizes = (size for size in range(1, width + 1) if width % size == 0)
+        return min(sizes, key=lambda size: abs(math.log(size / 64)))
     require(width % config.head == 0, "head", f"must divide the width, {width}, got {config.head}")
     return config.head
 

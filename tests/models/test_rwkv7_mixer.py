@@ -113,8 +113,8 @@ def test_ranks_grow_with_the_root_of_the_width_as_published() -> None:
     assert ranks == {16: (16, 16, 16, 16), 768: (64, 64, 32, 128), 4096: (160, 160, 96, 320)}
 
 
-@pytest.mark.parametrize(("width", "head"), [(8, 8), (64, 64), (96, 48), (37, 37), (768, 64)])
-def test_a_head_has_64_channels_or_the_next_smaller_divisor(width: int, head: int) -> None:
+@pytest.mark.parametrize(("width", "head"), [(8, 8), (64, 64), (96, 48), (67, 67), (254, 127), (768, 64)])
+def test_a_head_has_64_channels_or_the_nearest_divisor_even_of_awkward_widths(width: int, head: int) -> None:
     with torch.device("meta"):
         assert build("mixers", "rwkv7", width=width).head == head
 
