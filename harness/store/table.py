@@ -90,7 +90,8 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
 def _names(spec: Any) -> str:
     if isinstance(spec, list):
         return ", ".join(_names(each) for each in spec)
-    return spec["name"] if isinstance(spec, Mapping) else _text(spec)
+    # A mapping without a name is the configuration of a model's only kind of mixer.
+    return str(spec.get("name", "")) if isinstance(spec, Mapping) else _text(spec)
 
 
 def _text(value: Any) -> str:
