@@ -127,7 +127,7 @@ class RWKV7(RecurrentMixer):
         r, k, value = self.receptance(r), self.key(k), self.value(v)
         if self.blend is not None:
             assert first is not None
-            value = torch.lerp(value, first, torch.sigmoid(self.blend(v)))
+            value = value + (first - value) * torch.sigmoid(self.blend(v))
         a = torch.sigmoid(self.rate(a))
         removed = F.normalize(self._heads(k * self.removed_key), dim=-1)
         k = self._heads(k * (1 + (a - 1) * self.rate_in_key))

@@ -165,6 +165,20 @@ def test_it_learns_to_copy_from_three_steps_back(build: Any) -> None:
     assert loss < 0.3 * math.log(8)
 
 
+@pytest.mark.parametrize("build", [xlstm, rwkv7])
+def test_under_autocast_it_trains_and_is_close_to_full_precision(build: Any) -> None:
+    model, tokens = build(width=32, layers=2), torch.randint(16, (2, 70))
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    expected = model(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(tokens)
+    found.float().square().mean().backward()
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("build", "options", "path"),
     [
