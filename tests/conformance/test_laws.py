@@ -35,7 +35,6 @@ def test_a_registered_mixer_keeps_the_laws(name, example, width):
     assert not broken(check_mixer(name, example, width=width))
 
 
-@pytest.mark.parametrize("stride", [5, 160])
 @pytest.mark.parametrize("name", registry.names("mixers"))
-def test_a_registered_mixer_keeps_the_laws_on_coarse_levels(name, stride):
-    assert not broken(check_mixer(name, stride=stride))
+def test_a_registered_mixer_keeps_the_laws_on_coarse_levels(name):
+    assert not broken(check_mixer(name, stride=160))
