@@ -14,7 +14,7 @@ overflows. h does not depend on m, so no gradient flows through it; only the las
 by zero, 1e-6 on the scaled denominator (the original adds it, here it is a lower bound), is relative to it.
 
 Shapes: B batch, L length, D width, E channels, H heads, K = E/H width of a head, W kernel of the
-convolution, C chunks, Q steps of a chunk.
+convolution; where a C stands after the B, C chunks of Q steps.
 """
 
 from __future__ import annotations
