@@ -4,7 +4,7 @@
     block:  x <- x + mixer(LayerNorm(x))        x <- x + W_2 GELU(W_1 LayerNorm(x))
 
 Everything but the mixer is the same in S4, S4D, S5, LRU, MinGRU, GRU, LSTM and GatedDeltaNet: the isotropic
-S4 that Goel et al. 2022 (SaShiMi, arXiv 2202.09729), table 3, put beside SaShiMi. Initial values are torch's
+S4 that Goel et al. 2022 (SaShiMi, arXiv 2202.09729) put beside SaShiMi. Initial values are torch's
 own, as there.
 
 Shapes: B batch, L length, D width.
@@ -146,7 +146,7 @@ class S4(Isotropic):
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
             config={"width": 256, "layers": 8, "expand": 4, "mixer": {"systems": 1}},
-            source="Goel et al. 2022 (SaShiMi), table 3: isotropic S4 of 8 layers on YouTubeMix",
+            source="Goel et al. 2022 (SaShiMi): isotropic S4 of 8 layers on YouTubeMix",
             parameters=5_530_000,
             train={
                 "batch_size": 1,

@@ -6,8 +6,8 @@
     h_t = C_t^T q_t / max(|n_t . q_t|, 1)
     y = W_down ((GroupNorm(h) + s * c) * SiLU(z))
 
-Source: Beck et al. 2024 (xLSTM, arXiv 2405.04517), eq. 19 to 27 and appendix A.3 and B.2 (the block, figure
-11), and their code, whose initial values these are.
+Source: Beck et al. 2024 (xLSTM, arXiv 2405.04517), section 2.3, and their code (NX-AI/xlstm), from which the
+block around it and the initial values are.
 
 C and n are kept as C exp(-m) and n exp(-m) with m_t = max(log f_t + m_{t-1}, i_t), so that no gate
 overflows. h does not depend on m, so no gradient flows through it; only the last guard against a division
