@@ -108,7 +108,7 @@ class XLSTM(TokenStack):
             parameters=163_800_000,
             vocab_size=50_304,
             train={**_training, "learning_rate": 3e-3},
-            note="There the rate falls to a tenth of its peak, here to zero; contexts are of 2048 tokens. The "
+            note="There the rate falls to a tenth of its peak, here to zero; contexts have 2048 tokens. The "
             "places of sLSTM could not be confirmed; the count hardly depends on them.",
         ),
         "medium": Preset(
@@ -117,7 +117,7 @@ class XLSTM(TokenStack):
             parameters=408_400_000,
             vocab_size=50_304,
             train={**_training, "learning_rate": 1e-3},
-            note="There the rate falls to a tenth of its peak, here to zero; contexts are of 2048 tokens. The "
+            note="There the rate falls to a tenth of its peak, here to zero; contexts have 2048 tokens. The "
             "peak could not be confirmed.",
         ),
     }
