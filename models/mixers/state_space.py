@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -134,15 +135,21 @@ def hippo_legs(size: int) -> Legs:
 
     The phase of each eigenvector is free; chosen here so that p, and with it b = sqrt(2) p, is positive.
     """
+    frequency, p = _hippo_legs(size)
+    # `torch.tensor` makes a new tensor on the default device, which may be meta
+    return Legs(*(torch.tensor(x) for x in (frequency, p, math.sqrt(2) * p)))
+
+
+@cache
+def _hippo_legs(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The decomposition, which takes a while and is the same in every layer."""
     n = np.arange(size)
     b = np.sqrt(2 * n + 1)
     # the entries of a lower and, mirrored with the other sign, an upper triangle
     skew = np.triu(np.outer(b, b), 1) / 2 - np.tril(np.outer(b, b), -1) / 2
     frequency, vectors = np.linalg.eigh(-1j * skew)
     frequency, vectors = frequency[: size // 2 - 1 : -1], vectors[:, : size // 2 - 1 : -1]
-    p = np.abs(vectors.conj().T @ b) / math.sqrt(2)
-    # `torch.tensor` makes a new tensor on the default device, which may be meta
-    return Legs(*(torch.tensor(x.copy()) for x in (frequency, p, math.sqrt(2) * p)))
+    return frequency.copy(), np.abs(vectors.conj().T @ b) / math.sqrt(2)
 
 
 def log_uniform(count: int, smallest: float, largest: float) -> Tensor:
