@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import scipy.fft
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -26,11 +25,25 @@ from harness.contracts import report_flops
 def fft_convolution(u: Tensor, kernel: Tensor) -> Tensor:
     """Float[B, L, D] with kernels Float[D, L] -> Float[B, L, D]. Differentiable once in both."""
     batch, length, width = u.shape
-    points = scipy.fft.next_fast_len(2 * length - 1, real=True)
+    points = fast_length(2 * length - 1)
     # a real transform 2.5 n log2 n, a complex product 6 for each of n / 2 frequencies
     transforms = 2.5 * points * math.log2(max(points, 2)) * (2 * batch + 1) * width
     report_flops(transforms + 3 * points * batch * width)
     return _Convolution.apply(u.mT, kernel, points).mT
+
+
+def fast_length(least: int) -> int:
+    """The smallest 2^a 3^b 5^c that is not below: what transforms are fast at."""
+    found = 1 << (least - 1).bit_length()
+    fives = 1
+    while fives < found:
+        odd = fives
+        while odd < found:
+            twos = -(-least // odd)
+            found = min(found, odd << (twos - 1).bit_length())
+            odd *= 3
+        fives *= 5
+    return found
 
 
 class _Convolution(Function):

@@ -10,13 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixer_laws import randn
+from scipy.fft import next_fast_len
 from state_spaces import HIPPO, mixer
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from harness.configuration import build
 from harness.contracts import counting_flops
-from models.mixers.fft_convolution import fft_convolution
+from models.mixers.fft_convolution import fast_length, fft_convolution
 from models.mixers.linear_system import DenseSystem, DiagonalSystem, LinearSystem
 
 few = settings(max_examples=10, deadline=None)
@@ -92,3 +93,8 @@ def test_the_work_of_the_transforms_is_reported(device: str) -> None:
     points = 200  # the next fast length from 199
     transforms = (3 + 1 + 3) * 8 * 2.5 * points * math.log2(points)
     assert tally.count == pytest.approx(transforms + 3 * 8 * 6 * points / 2)
+
+
+def test_a_transform_is_no_longer_than_it_must_be() -> None:
+    for least in (*range(1, 2000), 31_999, 65_537):
+        assert fast_length(least) == next_fast_len(least, real=True)
