@@ -55,8 +55,8 @@ class _Products(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         formula = FORMULAS.get(func._overloadpacket)
-        if formula is None:
-            with self:  # an operation made of others, which are counted
+        if formula is None and torch.is_inference_mode_enabled():
+            with self:  # an operation made of others, which only come apart here in this mode
                 if (result := func.decompose(*args, **kwargs)) is not NotImplemented:
                     return result
         result = func(*args, **kwargs)

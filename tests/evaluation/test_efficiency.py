@@ -10,6 +10,7 @@ from harness import registry
 from harness.contracts import report_flops
 from harness.evaluation import flops
 from harness.evaluation.efficiency import Efficiency
+from harness.evaluation.flop_counter import FlopCounter
 from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
 from harness.evaluation.memory import MIB, PeakMemory, SavedForBackward
 from harness.evaluation.timing import repeat
@@ -196,3 +197,12 @@ def test_the_metric_fills_its_columns_and_leaves_the_model_alone(toy, context):
 def test_a_model_in_closed_form_has_no_training_step(counted, context):
     columns = Efficiency(CONFIG).measure(context(counted, "evaluation_counted"))
     assert columns == {"parameters": 0, "flops_per_token": 0.0, "state_bytes": 0}
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_operations_made_of_products_are_counted_in_every_mode(mode):
+    x = torch.zeros(3, 4)
+    with mode(), FlopCounter() as counter:
+        F.linear(x, torch.zeros(5, 4), torch.zeros(5))
+        torch.einsum("ab,cb->ac", x, torch.zeros(6, 4))
+    assert counter.total == 2 * 3 * 4 * (5 + 6)
