@@ -13,7 +13,7 @@ from typing import Any
 
 from harness import registry
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised when the meaning of a number changes though the configuration did not."""
 
 KEY_DIGITS = 12
