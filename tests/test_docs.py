@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from declared import declared
 
 from harness import registry
 
@@ -29,7 +30,7 @@ def rows():
 CURE = "docs/models.md is out of date: run `python docs/generate_models.py`"
 
 
-@pytest.mark.parametrize("name", registry.names("models"))
+@pytest.mark.parametrize("name", declared("models"))
 def test_a_model_has_its_row_as_its_class_says_it(generate, rows, name):
     row = rows.get((len(generate.COLUMNS), f"`{name}`"))
     assert row is not None, CURE
@@ -39,9 +40,9 @@ def test_a_model_has_its_row_as_its_class_says_it(generate, rows, name):
 
 def test_every_mixer_has_a_row(rows):
     said = {row[0]: row[1] for (columns, _), row in rows.items() if columns == 2}
-    assert said == {f"`{name}`": registry.describe("mixers", name) for name in registry.names("mixers")}, CURE
+    assert said == {f"`{name}`": registry.describe("mixers", name) for name in declared("mixers")}, CURE
 
 
 def test_nothing_is_listed_that_is_not_registered(generate, rows):
     listed = {row[0].strip("`") for (columns, _), row in rows.items() if columns == len(generate.COLUMNS)}
-    assert listed == set(registry.names("models")), CURE
+    assert listed == set(declared("models")), CURE

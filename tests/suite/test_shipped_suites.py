@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from declared import declared
 
-from harness import configuration, registry
+from harness import configuration
 from harness.suite.suite import load_suite
 
 SUITES = sorted((Path(__file__).parents[2] / "suites").glob("*.yaml"))
@@ -35,4 +36,4 @@ def test_a_suite_resolves_and_all_its_models_can_be_built(path, profile):
 def test_everything_that_is_trained_is_compared():
     suite = load_suite("sota_comparison", profile="laptop", overrides=["match=null"])
     compared = {variant.config["model"]["name"] for variant in suite.variants}
-    assert compared == set(registry.names("models"))
+    assert compared == set(declared("models"))
