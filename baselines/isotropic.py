@@ -18,15 +18,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from baselines.token_stack import TokenStack
-from harness.contracts import ParameterGroup, Preset, State, require
+from baselines.token_stack import MixerBlock, TokenStack
+from harness.contracts import ParameterGroup, Preset, require
 from harness.errors import ConfigError
 from models.dropout import Dropout
 from models.mixers import gated_delta_net, gru, lru, lstm, min_gru, s4, s4d, s5
 from models.mixers.recurrence import RingConfig
 from models.parameter_groups import parameter_groups
 from models.scan import scan_backends
-from models.state import resume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,7 @@ class Isotropic(TokenStack):
         return scan_backends(self)
 
 
-class IsotropicBlock(nn.Module):
+class IsotropicBlock(MixerBlock):
     """x + mixer(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, config: Any, mixer: Any) -> None:
@@ -91,25 +90,6 @@ class IsotropicBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(width) if hidden else None
         self.mlp = MLP(width, hidden, config.dropout) if hidden else None
         self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._add(x, self.mixer(self.mixer_norm(x)))
-
-    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Float[B, L, D] -> Float[B, L, D] and the mixer's last state."""
-        y, state = resume(self.mixer, self.mixer_norm(x), state)
-        return self._add(x, y), state
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Float[B, D] -> Float[B, D]."""
-        y, state = self.mixer.step(self.mixer_norm(x), state)
-        return self._add(x, y), state
-
-    def initial_state(self, batch_size: int) -> State:
-        return self.mixer.initial_state(batch_size)
-
-    def state_size(self, batch_size: int, length: int) -> int:
-        return self.mixer.state_size(batch_size, length)
 
     def _add(self, x: Tensor, y: Tensor) -> Tensor:
         x = x + self.dropout(y)

@@ -109,5 +109,35 @@ class TokenStack(nn.Module):
         return self.head(self.norm(x))
 
 
+class MixerBlock(nn.Module):
+    """A block whose state is its mixer's: x + mixer(norm(x)), and what a subclass adds to it."""
+
+    mixer_norm: nn.Module
+    mixer: Any
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._add(x, self.mixer(self.mixer_norm(x)))
+
+    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Float[B, L, D] -> Float[B, L, D] and the mixer's last state."""
+        y, state = resume(self.mixer, self.mixer_norm(x), state)
+        return self._add(x, y), state
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Float[B, D] -> Float[B, D]."""
+        y, state = self.mixer.step(self.mixer_norm(x), state)
+        return self._add(x, y), state
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.mixer.initial_state(batch_size)
+
+    def state_size(self, batch_size: int, length: int) -> int:
+        return self.mixer.state_size(batch_size, length)
+
+    def _add(self, x: Tensor, y: Tensor) -> Tensor:
+        """The block's output, given its input and the mixer's output."""
+        raise NotImplementedError
+
+
 def _step(block: Any, x: Any, state: State) -> tuple[Any, State]:
     return block.step(x, state)

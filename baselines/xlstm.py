@@ -20,13 +20,12 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.token_stack import TokenStack
-from harness.contracts import Preset, State, require
+from baselines.token_stack import MixerBlock, TokenStack
+from harness.contracts import Preset, require
 from harness.errors import ConfigError
 from models.dropout import Dropout
 from models.mixers.mlstm import MLSTM, MLSTMConfig, small_init_
 from models.mixers.slstm import SLSTM, SLSTMConfig
-from models.state import resume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +134,7 @@ class XLSTM(TokenStack):
         return [self.table.weight]
 
 
-class XLSTMBlock(nn.Module):
+class XLSTMBlock(MixerBlock):
     """x + mixer(norm(x)), then, with an MLP, x + mlp(norm(x))."""
 
     def __init__(self, config: XLSTMConfig, mixer: MLSTM | SLSTM, mlp: GatedMLP | None) -> None:
@@ -144,25 +143,6 @@ class XLSTMBlock(nn.Module):
         self.mixer = mixer
         self.mlp = mlp
         self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._add(x, self.mixer(self.mixer_norm(x)))
-
-    def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Float[B, L, D] -> Float[B, L, D] and the mixer's last state."""
-        y, state = resume(self.mixer, self.mixer_norm(x), state)
-        return self._add(x, y), state
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Float[B, D] -> Float[B, D]."""
-        y, state = self.mixer.step(self.mixer_norm(x), state)
-        return self._add(x, y), state
-
-    def initial_state(self, batch_size: int) -> State:
-        return self.mixer.initial_state(batch_size)
-
-    def state_size(self, batch_size: int, length: int) -> int:
-        return self.mixer.state_size(batch_size, length)
 
     def _add(self, x: Tensor, y: Tensor) -> Tensor:
         x = x + self.dropout(y)
