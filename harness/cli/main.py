@@ -37,8 +37,6 @@ def main() -> None:
     except BrokenPipeError:  # `harness list models | head`
         sys.stderr.close()
         sys.exit(0)
-    finally:
-        gc.freeze()  # or the interpreter looks at all of them once more on the way out
 
 
 if __name__ == "__main__":
