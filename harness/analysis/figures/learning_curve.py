@@ -184,6 +184,8 @@ def _fit(axes: Axes, values: pd.Series) -> None:
 
 def _draw_references(axes: Axes, lines: pd.DataFrame) -> None:
     """A dashed line each, with its name above it."""
+    from matplotlib.patheffects import withStroke
+
     for variant, value in zip(lines["variant"], lines[BITS], strict=True):
         axes.axhline(value, color=style.GREY, linestyle=(0, (3, 2)), linewidth=0.9, zorder=1)
         axes.annotate(
@@ -196,6 +198,8 @@ def _draw_references(axes: Axes, lines: pd.DataFrame) -> None:
             va="bottom",
             fontsize=6.5,
             color=style.GREY,
+            zorder=10,  # above the curves
+            path_effects=[withStroke(linewidth=1.8, foreground="white")],  # readable where it crosses one
         )
 
 
