@@ -58,13 +58,16 @@ class Sampler:
         self.options = {"temperature": temperature, "top_p": top_p}
         self.log_likelihood = torch.zeros(batch_size, dtype=torch.float64, device=generator.device)
 
-    @torch.inference_mode()
     def draw(self, steps: int) -> Tensor:
         """The next tokens of every clip, Long[B, steps]. Does not wait for the device."""
         size = steps, self.batch_size  # step by step, so that a cut does not change what is drawn
         device = self.generator.device
-        uniforms = torch.rand(size, dtype=torch.float64, generator=self.generator, device=device)
-        tokens, log_likelihood = self._drawer.draw(uniforms.T, **self.options)
+        return self.draw_by(torch.rand(size, dtype=torch.float64, generator=self.generator, device=device).T)
+
+    @torch.inference_mode()
+    def draw_by(self, uniforms: Tensor) -> Tensor:
+        """The same by numbers of the caller's, Float64[B, steps] of [0, 1), in place of the generator's."""
+        tokens, log_likelihood = self._drawer.draw(uniforms, **self.options)
         self.log_likelihood += log_likelihood
         return tokens
 
