@@ -15,6 +15,7 @@ from harness.contracts import Lane, MetricContext
 from harness.errors import HarnessError
 from harness.store.record import Record, Status, read_record, write_record
 from harness.suite.trial import Trial
+from harness.training.stopping import ShouldStop, Stopped, never
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,10 @@ class Task:
     device: str = "cpu"
     command: str = ""
     """What the user typed, for the record."""
+    checkpoint_seconds: float = 60.0
+    """A training writes its state for a later process to continue from as often as this."""
+    micro_batches: int = 1
+    """Parts in which a training works through the batch of an update; twice as many where memory runs out."""
 
     def payload(self) -> dict[str, Any]:
         return {**asdict(replace(self, trial=None)), "trial": self.trial.payload()}  # type: ignore[arg-type]
@@ -49,10 +54,11 @@ class Task:
         return Path(self.folder) / "record.json"
 
 
-def run_task(task: Task, progress: Progress) -> Record:
+def run_task(task: Task, progress: Progress, should_stop: ShouldStop = never) -> Record:
     """Run and record, whatever happens: an exception becomes a record with its error.
 
-    KeyboardInterrupt passes through; the record then stays as it was.
+    KeyboardInterrupt passes through, and Stopped, which is one, soon after `should_stop` has said so;
+    the record then stays as it was.
     """
     import torch
 
@@ -62,7 +68,7 @@ def run_task(task: Task, progress: Progress) -> Record:
     earlier = read_record(task.record_path) if task.lane == "exclusive" else None
     try:
         task.trial.load_plugins()
-        status, error, columns = _lane(task, device, progress)
+        status, error, columns = _lane(task, device, progress, should_stop)
     except Exception as failure:
         log.error("%s", traceback.format_exc())
         status, error, columns = _status_of(failure), _explain(failure), {}
@@ -71,11 +77,28 @@ def run_task(task: Task, progress: Progress) -> Record:
     return record
 
 
-def _lane(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
-    return _train(task, device, progress) if task.lane == "training" else _time(task, device, progress)
+def _lane(
+    task: Task, device: torch.device, progress: Progress, should_stop: ShouldStop
+) -> tuple[Status, str, dict[str, Any]]:
+    if task.lane == "training":
+        return _train(task, device, progress, should_stop)
+    return _time(task, device, _stoppable(progress, should_stop))
 
 
-def _train(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
+def _stoppable(progress: Progress, should_stop: ShouldStop) -> Progress:
+    """For measuring, which has nothing to save: it stops where it next reports."""
+
+    def report(fraction: float, text: str) -> None:
+        if should_stop():
+            raise Stopped
+        progress(fraction, text)
+
+    return report
+
+
+def _train(
+    task: Task, device: torch.device, progress: Progress, should_stop: ShouldStop
+) -> tuple[Status, str, dict[str, Any]]:
     """Train, write history and checkpoint, measure what may share the machine."""
     from harness.training.checkpoint import save_checkpoint
     from harness.training.config import TrainConfig
@@ -96,7 +119,11 @@ def _train(task: Task, device: torch.device, progress: Progress) -> tuple[Status
     if result.diverged:
         return "diverged", result.reason, columns
     save_checkpoint(folder / "checkpoint.safetensors", model, config=dict(config), step=result.steps)
-    return "ok", "", columns | _measure(task, "training", model, dataset, device, progress)
+    return (
+        "ok",
+        "",
+        columns | _measure(task, "training", model, dataset, device, _stoppable(progress, should_stop)),
+    )
 
 
 def _time(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
