@@ -14,7 +14,7 @@ from harness import configuration
 from harness.errors import HarnessError
 from harness.execution.run_suite import RunOptions, plan_suite, run_plan
 from harness.store.store import Store
-from harness.store.table import build_history, build_table
+from harness.store.table import SeriesFrames, build_history, build_table
 from harness.suite.suite import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
 
 def load_figure_data(path: str | Path) -> FigureData:
-    """Table and learning curves of a results folder, as figures read them."""
+    """Table, learning curves and series of a results folder, as figures read them."""
     from harness.contracts import FigureData
 
     store = Store(path)
@@ -94,6 +94,7 @@ def load_figure_data(path: str | Path) -> FigureData:
         history=build_history(store, trials),
         variants=[variant["name"] for variant in plan["variants"]],
         base=plan["base"],
+        series=SeriesFrames(store, trials),
     )
 
 

@@ -85,6 +85,9 @@ class SequenceModel(Protocol):
         complexity: (in training, in generation), how the work a token grows, in letters that
             docs/models.md explains: ("D² + L D", "D² + L D").
         fit(batches): for models estimated in closed form, see `ClosedForm`.
+        mixers() -> Sequence[PlacedMixer]: the layers along time with their level and stride, for
+            measurements of one level (default: every `TemporalMixer` inside is a level of its own, in
+            the order of the modules, at the sample rate).
     A config may have ``check_data(vocab_size, length)``, which raises ConfigError for settings that
     cannot work on such data (a pooling product longer than the clip, say).
     """
@@ -175,6 +178,9 @@ class TemporalMixer(Protocol):
             that `initial_state`, `step` or `resume` returned (None: the start): what the whole
             sequence gives, differentiable through the state. A model needs it of all its mixers to
             evaluate or train on long clips in chunks. The state may be a view.
+        log_decay(x) -> Float[B, L, N], or Float[N] where it is the same at every step: log |a| of the
+            factors by which the steps of Float[B, L, D], from the start, forget the N channels of the
+            state, for recurrences that multiply it; None for an instance that does not.
     """
 
     Config: ClassVar[type]
@@ -192,6 +198,22 @@ class TemporalMixer(Protocol):
     def state_size(self, batch_size: int, length: int) -> int:
         """Bytes of the state after `length` steps of this level."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedMixer:
+    """A layer along time inside a model, and where it stands: one of what `SequenceModel.mixers` lists."""
+
+    layer: Any
+    """The module that the model calls: `forward(x)` -> y or `resume(x, state)` -> (y, state), as of a
+    `TemporalMixer`; x and y may be several tensors Float[B, L, ...] in a tuple."""
+    level: int
+    """From 0, the level at the sample rate; in a model without levels, the number of the layer."""
+    stride: int = 1
+    """Samples between two of its steps."""
+    resume: Callable[[Any, State], tuple[Any, State]] | None = None
+    """For a layer whose `forward(x, …)` gives (y, …) and takes more than x: what continues it for the
+    steps of x after a state (None: the start), (x, state) -> (y, state)."""
 
 
 def can_resume(module: Any) -> bool:
@@ -294,6 +316,9 @@ class FigureData:
     history: pd.DataFrame  # learning curves: key, variant, seed, step, seconds, tokens, nll_bits_…
     variants: Sequence[str]  # in the order of the suite
     base: str
+    series: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """What metrics left in the trials' folders, `series/<name>.csv` by name: one tidy frame of all trials,
+    with `variant`, `seed` and `key` in front; read when asked for."""
 
 
 class NotEnoughData(Exception):

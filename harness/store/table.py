@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.store.record import Record
@@ -48,15 +49,48 @@ def build_history(store: Store, trials: Iterable[Trial]) -> pd.DataFrame:
     for trial in trials:
         path = store.trial_folder(trial) / "history.csv"
         if path.is_file():
-            frame = pd.read_csv(path)
-            frame.insert(0, "key", trial.short_key)
-            frame.insert(0, "seed", trial.seed)
-            frame.insert(0, "variant", trial.variant)
-            frames.append(frame)
+            frames.append(_of_trial(trial, path))
     if not frames:
         columns = ["step", "seconds", "tokens", "learning_rate", "nll_bits_train", "nll_bits_validation"]
         return pd.DataFrame(columns=["variant", "seed", "key", *columns])
     return pd.concat(frames, ignore_index=True)
+
+
+class SeriesFrames(Mapping[str, "pd.DataFrame"]):
+    """name -> the frames `series/<name>.csv` of all trials that left one, read when first asked for."""
+
+    def __init__(self, store: Store, trials: Sequence[Trial]) -> None:
+        self._files: dict[str, list[tuple[Trial, Path]]] = {}
+        for trial in trials:
+            for path in sorted((store.trial_folder(trial) / "series").glob("*.csv")):
+                self._files.setdefault(path.stem, []).append((trial, path))
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        if name not in self._read:
+            self._read[name] = pd.concat(
+                [_of_trial(trial, path) for trial, path in self._files[name]], ignore_index=True
+            )
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _of_trial(trial: Trial, path: Path) -> pd.DataFrame:
+    """A trial's CSV file, with what tells it from those of others in front."""
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    frame.insert(0, "key", trial.short_key)
+    frame.insert(0, "seed", trial.seed)
+    frame.insert(0, "variant", trial.variant)
+    return frame
 
 
 def _row(trial: Trial, record: Record | None) -> dict[str, Any]:
