@@ -1,25 +1,28 @@
-"""What a few seeds can say: means with intervals, differences paired by seed, verdicts.
+"""Means over seeds with Student's t interval, and the columns of a table they are taken from.
 
-Every interval is Student's t interval over *seeds*, the independent repetitions; never over the
-steps of one run, which are not. One seed has no interval, and so nothing is concluded from it.
+    mean ± t(n − 1, (1 + confidence) / 2) · s / √n,    s² = Σ (x − mean)² / (n − 1)
+
+Every interval is over *seeds*, the independent repetitions; never over the steps of one run, which
+are not. One seed has no interval, and so nothing is concluded from it.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 
-Verdict = Literal["better", "worse", "indistinguishable", "-"]
-"""`-`: nobody can say, for want of seeds or because neither direction is better."""
+Direction = Literal["lower", "higher"] | None
+"""Which way is better; None where neither is."""
 
 
 class Estimate(NamedTuple):
@@ -35,37 +38,40 @@ class Estimate(NamedTuple):
         return (self.high - self.low) / 2
 
 
-def estimate(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean and t interval of the values that are there (NaN: not measured, left out)."""
+class Means(NamedTuple):
+    """Estimates of many samples at once: arrays of one shape."""
+
+    mean: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
+    n: NDArray[Any]
+    error: NDArray[Any]
+    """Standard error of the mean, s / √n; NaN for fewer than two."""
+
+
+def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Means:
+    """Mean and t interval along the first axis, of the values that are there (NaN: left out).
+
+    A sample with an infinite value has its mean and no interval.
+    """
     from scipy.special import stdtrit  # the quantile of scipy.stats.t, without its half second of import
 
     array = np.asarray(values, dtype=float)
-    array = array[~np.isnan(array)]
-    n = len(array)
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    mean = float(array.mean())
-    if n == 1 or not np.isfinite(array).all():
-        return Estimate(mean, math.nan, math.nan, n)
-    half_width = float(stdtrit(n - 1, (1 + confidence) / 2) * array.std(ddof=1) / math.sqrt(n))
-    return Estimate(mean, mean - half_width, mean + half_width, n)
+    n = (~np.isnan(array)).sum(axis=0)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's word for samples of nothing or of one
+        mean = np.nanmean(array, axis=0) if len(array) else np.full(n.shape, math.nan)
+        deviation = np.nanstd(array, axis=0, ddof=1) if len(array) else np.full(n.shape, math.nan)
+        enough = (n > 1) & np.isfinite(deviation)
+        error = np.where(enough, deviation / np.sqrt(n), math.nan)
+        half_width = stdtrit(np.where(enough, n - 1, 1), (1 + confidence) / 2) * error
+    return Means(mean, mean - half_width, mean + half_width, n, error)
 
 
-def paired_difference(values: pd.Series, base: pd.Series, confidence: float = CONFIDENCE) -> Estimate:
-    """`values` minus `base`, both indexed by seed; `n` counts the seeds that both have.
-
-    Seeds share the order of the data across variants, so what they have in common cancels.
-    """
-    return estimate(values.astype(float) - base.astype(float), confidence)
-
-
-def verdict(difference: Estimate, better: Literal["lower", "higher"] | None) -> Verdict:
-    """Whether a difference to the base is an improvement: only if its interval leaves out zero."""
-    if better is None or math.isnan(difference.low):
-        return "-"
-    if difference.low <= 0 <= difference.high:
-        return "indistinguishable"
-    return "better" if (difference.mean < 0) == (better == "lower") else "worse"
+def estimate(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean and t interval of one sample (NaN: not measured, left out)."""
+    found = t_interval(np.asarray(values, dtype=float).reshape(-1, 1), confidence)
+    return Estimate(float(found.mean[0]), float(found.low[0]), float(found.high[0]), int(found.n[0]))
 
 
 def by_seed(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -86,7 +92,7 @@ def estimates(table: pd.DataFrame, column: str, variants: Iterable[str]) -> dict
     return {variant: value for variant, value in found.items() if math.isfinite(value.mean)}
 
 
-def best_of(means: dict[str, float], better: Literal["lower", "higher"] | None) -> str | None:
+def best_of(means: dict[str, float], better: Direction) -> str | None:
     """The variant with the best mean (the first of equals); None where no direction is better."""
     known = {variant: mean for variant, mean in means.items() if not math.isnan(mean)}
     if better is None or not known:

@@ -1,0 +1,56 @@
+"""What a few seeds can say: means with intervals, paired differences, verdicts, and what stays unseen.
+
+Formulas and what the simulations show of them: docs/statistics.md.
+"""
+
+from harness.analysis.statistics.bootstrap import (
+    interquartile_mean,
+    percentile_interval,
+    probability_of_improvement,
+    stratified_resamples,
+)
+from harness.analysis.statistics.correction import holm
+from harness.analysis.statistics.estimates import (
+    CONFIDENCE,
+    Direction,
+    Estimate,
+    best_of,
+    by_seed,
+    check_one_row_a_trial,
+    estimate,
+    estimates,
+    t_interval,
+)
+from harness.analysis.statistics.paired import (
+    Contrast,
+    Verdict,
+    contrasts,
+    paired_difference,
+    verdict,
+)
+from harness.analysis.statistics.power import POWER, seeds_needed, smallest_difference
+
+__all__ = [
+    "CONFIDENCE",
+    "POWER",
+    "Contrast",
+    "Direction",
+    "Estimate",
+    "Verdict",
+    "best_of",
+    "by_seed",
+    "check_one_row_a_trial",
+    "contrasts",
+    "estimate",
+    "estimates",
+    "holm",
+    "interquartile_mean",
+    "paired_difference",
+    "percentile_interval",
+    "probability_of_improvement",
+    "seeds_needed",
+    "smallest_difference",
+    "stratified_resamples",
+    "t_interval",
+    "verdict",
+]
