@@ -7,7 +7,6 @@ it, and the first go to the test, the next to validation. All segments of a file
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.cache import cache_root
 from harness.contracts import require
 from harness.data import token_cache
 from harness.data.audio import AudioConfig, AudioDataset, count_note, tokenise
 from harness.data.audio_file import SUFFIXES, read_audio
+from harness.data.contents import remembered_sha256
 from harness.errors import DataError
 
 SHORTEST_REST = 0.1
@@ -62,7 +61,7 @@ class AudioFolder(AudioDataset):
         """Raises: DataError."""
         self.folder = Path(config.path).expanduser()
         self.files = find_files(self.folder)
-        self.content = content_sha256(self.folder, self.files)
+        self.content = remembered_sha256(self.folder, self.files)
         self.source = f"the {len(self.files)} sound files of the folder {self.folder.resolve().name}"
         super().__init__(config)
 
@@ -158,35 +157,6 @@ def label_names(files: Sequence[str]) -> tuple[list[str], int]:
     folders = [Path(file).parts[0] for file in files if "/" in file]
     outside = len(files) - len(folders)
     return ([], outside if folders else 0) if outside else (sorted(set(folders)), 0)
-
-
-def content_sha256(folder: Path, files: Sequence[str]) -> str:
-    """Digest of names and contents. Read again only when sizes or times of the files have changed.
-
-    Raises: DataError naming a file that cannot be read.
-    """
-    try:
-        states = [(file, *_state(folder / file)) for file in files]
-        now = hashlib.sha256(json.dumps(states).encode()).hexdigest()
-        place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-        memory = cache_root() / "folders" / place
-        remembered = memory.read_text(encoding="ascii").split() if memory.is_file() else []
-        if len(remembered) == 2 and remembered[0] == now and len(remembered[1]) == 64:
-            return remembered[1]
-        content = hashlib.sha256()
-        for file in files:
-            with (folder / file).open("rb") as opened:
-                content.update(f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {file}\n".encode())
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}") from None
-    with token_cache.locked(memory):
-        memory.write_text(f"{now} {content.hexdigest()}", encoding="ascii")
-    return content.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _refuse(error: OSError) -> None:

@@ -7,23 +7,22 @@ a digest of their contents, since the archive that GitHub packs of a commit may 
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
 import re
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from harness.cache import cache_root
 from harness.contracts import require
 from harness.data import token_cache
+from harness.data.archive import Limits
 from harness.data.audio import AudioConfig, AudioDataset, count_note, tokenise
 from harness.data.audio_file import read_audio
+from harness.data.contents import content_sha256
+from harness.data.digits import DIGITS
+from harness.data.download import Source
+from harness.data.obtain import Remote, obtain
+from harness.data.places import find_folder
 from harness.errors import DataError
 
 COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
@@ -35,8 +34,6 @@ SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 TAKES = 50  # of each digit by each speaker
 LARGEST = 2**20
 """Bytes that no recording exceeds: what an archive may make us write."""
-
-log = logging.getLogger(__name__)
 
 Speaker = Literal["george", "jackson", "lucas", "nicolas", "theo", "yweweler"]
 
@@ -57,6 +54,7 @@ class FSDD(AudioDataset):
     name = "fsdd"
     source = "Free Spoken Digit Dataset, github.com/Jakobovski/free-spoken-digit-dataset"
     licence = "CC BY-SA 4.0"
+    label_names = DIGITS
 
     @dataclass(frozen=True, kw_only=True)
     class Config(AudioConfig):
@@ -119,44 +117,38 @@ def find_recordings() -> Path:
     Raises: DataError when they cannot be had, or are not those of the pinned commit.
     """
     named = _named_folder()
-    if named:
-        _verify(named)
-        return named
-    downloaded = cache_root() / "downloads" / f"fsdd-{COMMIT[:12]}"
-    with token_cache.locked(downloaded):
-        if downloaded.is_dir():
-            try:
-                _verify(downloaded)
-                return downloaded
-            except DataError:
-                shutil.rmtree(downloaded)  # ours, and damaged: get it anew
-        _download(downloaded)
-    return downloaded
+    if named is None:
+        return obtain(_remote(), _verify)
+    _verify(named)
+    return named
 
 
 def _named_folder() -> Path | None:
-    """Where HARNESS_DATA has recordings: it may name their folder, or one or two levels above."""
-    name = os.environ.get("HARNESS_DATA")
-    if not name:
-        return None
-    place = Path(name).expanduser()
-    try:
-        for folder in (place / "fsdd" / "recordings", place / "recordings", place):
-            if folder.is_dir() and any(re.fullmatch(r"\d_\w+\.wav", file.name) for file in folder.iterdir()):
-                return folder
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename} (HARNESS_DATA={name}): {error.strerror}") from None
-    log.warning("HARNESS_DATA=%s holds no fsdd/recordings; looking among the downloads", name)
-    return None
+    """HARNESS_DATA may name the recordings' folder, or one or two levels above."""
+    return find_folder("", ("fsdd/recordings", "recordings", "."), _holds_recordings, "fsdd/recordings")
 
 
-def content_sha256(folder: Path, names: Sequence[str]) -> str:
-    """See `CONTENT_SHA256`."""
-    digest = hashlib.sha256()
-    for name in sorted(names):
-        file_digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        digest.update(f"{file_digest}  {name}\n".encode())
-    return digest.hexdigest()
+def _holds_recordings(folder: Path) -> bool:
+    return any(re.fullmatch(r"\d_\w+\.wav", file.name) for file in folder.iterdir())
+
+
+def _remote() -> Remote:
+    return Remote(
+        folder=f"fsdd-{COMMIT[:12]}",
+        source=Source(
+            addresses=(ARCHIVE,),
+            what="the Free Spoken Digit Dataset",
+            otherwise="Fetch it elsewhere, unpack it, and set HARNESS_DATA to the folder that holds "
+            "fsdd/recordings or recordings",
+        ),
+        keep=_keep,
+        limits=Limits(largest_file=LARGEST, largest_total=10 * TAKES * len(SPEAKERS) * LARGEST),
+        same_bytes=False,  # which is why the contents are verified, see the head of this file
+    )
+
+
+def _keep(path: PurePosixPath) -> PurePosixPath | None:
+    return PurePosixPath(path.name) if path.parent.name == "recordings" and path.suffix == ".wav" else None
 
 
 def _verify(folder: Path) -> None:
@@ -170,13 +162,10 @@ def _verify(folder: Path) -> None:
             f"{folder} holds {_some(found - expected)}, which the Free Spoken Digit Dataset at "
             f"{COMMIT[:12]} does not; remove it, or use the data set `audio_folder`"
         )
-    try:
-        if content_sha256(folder, sorted(expected)) == CONTENT_SHA256:
-            return
-        for name in sorted(expected):
-            read_audio(folder / name, 8000)
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}") from None
+    if content_sha256(folder, sorted(expected)) == CONTENT_SHA256:
+        return
+    for name in sorted(expected):
+        read_audio(folder / name, 8000)  # names one that is damaged
     raise DataError(
         f"the recordings in {folder} differ from those of commit {COMMIT[:12]}; get them from {ARCHIVE}"
     )
@@ -185,44 +174,3 @@ def _verify(folder: Path) -> None:
 def _some(names: set[str]) -> str:
     first = sorted(names)[0]
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
-
-
-def _download(target: Path) -> None:
-    """Fetch, unpack, verify, and only then let the folder appear under its name."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    log.warning("downloading the Free Spoken Digit Dataset from %s", ARCHIVE)
-    with tempfile.TemporaryDirectory(prefix="fsdd-", dir=target.parent) as temporary:
-        workshop = Path(temporary)
-        try:
-            # known_hash=None: the contents are verified below, see the head of this file.
-            archive = pooch.retrieve(ARCHIVE, known_hash=None, path=workshop, fname="archive.zip")
-        except Exception as error:  # requests has a family of its own for a missing network
-            raise DataError(
-                f"the Free Spoken Digit Dataset is not on this machine and cannot be downloaded from "
-                f"{ARCHIVE} ({type(error).__name__}); fetch it elsewhere, unpack it, and set HARNESS_DATA "
-                "to the folder that holds fsdd/recordings or recordings"
-            ) from error
-        unpacked = workshop / "recordings"
-        _unpack(Path(archive), unpacked)
-        _verify(unpacked)
-        unpacked.rename(target)
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write the members of the archive's folder `recordings`, and nothing outside `folder`."""
-    folder.mkdir()
-    try:
-        with zipfile.ZipFile(archive) as members:
-            for member in members.infolist():
-                path = PurePosixPath(member.filename)
-                if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
-                    raise DataError(f"refused {archive.name}: it would write outside its folder ({path})")
-                if path.parent.name != "recordings" or path.suffix != ".wav":
-                    continue
-                if member.file_size > LARGEST:
-                    raise DataError(f"refused {archive.name}: {path} has {member.file_size} bytes")
-                (folder / path.name).write_bytes(members.read(member))
-    except zipfile.BadZipFile as error:
-        raise DataError(f"what {ARCHIVE} sent is not a whole zip archive: {error}") from None

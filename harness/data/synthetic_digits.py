@@ -20,10 +20,9 @@ from harness.contracts import require
 from harness.data import espeak
 from harness.data.audio import AudioConfig, AudioDataset, count_note, tokenise
 from harness.data.audio_file import resample
+from harness.data.digits import DIGITS
 from harness.data.token_cache import SPLITS, TokenWriter
 from harness.errors import DataError
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 # espeak-ng's own names; "en" is British English, known elsewhere as en-gb.
 ACCENTS = (
@@ -49,6 +48,7 @@ class SyntheticDigits(AudioDataset):
     name = "synthetic_digits"
     source = "synthetic (espeak-ng), spoken digits zero to nine"
     licence = "generated here, unencumbered (the engine espeak-ng is GPL-3.0-or-later)"
+    label_names = DIGITS
 
     @dataclass(frozen=True, kw_only=True)
     class Config(AudioConfig):

@@ -5,11 +5,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 
 from harness import configuration, registry
-from harness.data import fsdd
+from harness.data import download, fsdd
 from harness.data.fsdd import FSDD, Recording
 from harness.errors import ConfigError, DataError
 
@@ -31,10 +30,10 @@ def miniature(tmp_path, monkeypatch, write_sound) -> Path:
     for number, recording in enumerate(fsdd.recordings()):
         template = short if recording.take else long
         (folder / recording.file_name).write_bytes(template[:-2] + number.to_bytes(2, "little"))
-    names = [recording.file_name for recording in fsdd.recordings()]
+    names = sorted(recording.file_name for recording in fsdd.recordings())
     monkeypatch.setattr(fsdd, "CONTENT_SHA256", fsdd.content_sha256(folder, names))
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(pooch, "retrieve", None)  # no test touches the network
+    monkeypatch.setattr(download, "fetch", None)  # no test touches the network
     return folder
 
 
@@ -43,14 +42,14 @@ def offers(tmp_path, monkeypatch):
     """offers(members): the download is an archive with these members (name -> content)."""
 
     def offer(members: dict[str, bytes]) -> None:
-        def retrieve(url, known_hash, path, fname):
-            assert url == fsdd.ARCHIVE
-            with zipfile.ZipFile(Path(path) / fname, "w") as archive:
+        def fetch(source, target):
+            assert source.addresses == (fsdd.ARCHIVE,)
+            with zipfile.ZipFile(target, "w") as archive:
                 for name, content in members.items():
                     archive.writestr(name, content)
-            return str(Path(path) / fname)
+            return "0" * 64
 
-        monkeypatch.setattr(pooch, "retrieve", retrieve)
+        monkeypatch.setattr(download, "fetch", fetch)
         monkeypatch.delenv("HARNESS_DATA")
 
     return offer
@@ -161,7 +160,7 @@ def test_a_download_is_unpacked_verified_and_kept(miniature, offers, monkeypatch
     kept = cache_root / "downloads" / f"fsdd-{fsdd.COMMIT[:12]}"
     assert len(list(kept.iterdir())) == 220
     assert [path.name for path in kept.parent.iterdir() if path.is_dir()] == [kept.name]
-    monkeypatch.setattr(pooch, "retrieve", None)
+    monkeypatch.setattr(download, "fetch", None)
     FSDD(FSDD.Config(seconds=0.3))  # not downloaded again
 
 
@@ -199,21 +198,18 @@ def test_an_archive_with_a_huge_member_is_refused(miniature, offers, monkeypatch
 
 
 def test_an_answer_that_is_no_archive_is_refused(miniature, monkeypatch):
-    def retrieve(url, known_hash, path, fname):
-        (Path(path) / fname).write_text("<html>sign in</html>")
-        return str(Path(path) / fname)
+    def fetch(source, target):
+        target.write_text("<html>sign in</html>")
+        return "0" * 64
 
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    monkeypatch.setattr(download, "fetch", fetch)
     monkeypatch.delenv("HARNESS_DATA")
     with pytest.raises(DataError, match="not a whole zip"):
         fsdd.find_recordings()
 
 
 def test_without_recordings_and_network_the_message_says_what_to_set(tmp_path, monkeypatch, caplog):
-    def retrieve(*_, **__):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    monkeypatch.setattr(fsdd, "ARCHIVE", "http://127.0.0.1:9/none.zip")  # nobody listens there
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     with pytest.raises(DataError, match="set HARNESS_DATA"):
         FSDD(SMALL)
