@@ -35,8 +35,8 @@ def kept(log_likelihood: np.ndarray, rule: Rule) -> np.ndarray:
         raise ValueError(f"unknown rejection rule {rule!r}; known: {', '.join(RULES)}")
     if np.isnan(values).any():
         raise QualityError(
-            f"{int(np.isnan(values).sum())} of {len(values)} clips have no log-likelihood, which the rejection "
-            "rule 'published' needs; score without it (rule 'none')"
+            f"{int(np.isnan(values).sum())} of {len(values)} clips have no log-likelihood, which the "
+            "rejection rule 'published' needs; score without it (rule 'none')"
         )
     order = np.argsort(values, kind="stable")
     first, last = (len(order) * per_cent // 100 for per_cent in KEPT_PER_CENT)

@@ -8,12 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from harness.contracts import Column
-from harness.evaluation.quality.embedding import Embedding
+from harness.evaluation.quality.bins import different_bins
+from harness.evaluation.quality.bootstrap import interval, resample_weights
+from harness.evaluation.quality.embedding import Embedding, QualityError
+from harness.evaluation.quality.frechet import Gaussian, extrapolated, frechet_distance, influences
+from harness.evaluation.quality.inception import (
+    am_score,
+    inception_score,
+    inception_score_sashimi,
+    modified_inception_score,
+    resampled_inception_scores,
+)
+from harness.evaluation.quality.kernel_distance import kernel_distance
+from harness.evaluation.quality.manifold import manifold_scores
 
 COLUMNS: Mapping[str, Column] = {
     "fid": Column(
-        description="Fréchet distance of the classifier's features to the training set's; grows as clips get fewer",
+        description="Fréchet distance of the classifier's features to the training set's; "
+        "the fewer clips, the larger",
         better="lower",
     ),
     "fid_low": Column(description="lower end of fid's 95 % bootstrap interval over drawn clips"),
@@ -64,8 +79,61 @@ COLUMNS: Mapping[str, Column] = {
 def score(generated: Embedding, reference: Embedding, *, seed: int, resamples: int = 200) -> dict[str, float]:
     """Values for all `COLUMNS`; NaN where a number is not defined for so few clips.
 
-    `reference` is the training set. `seed` decides the resamples, the bins and, of sets too large to
-    compare in pairs, the clips that are; the published scores have the published script's seed.
-    Raises: QualityError for fewer than two clips or for features of another classifier.
+    `reference` is the training set. `seed` decides the resamples, the bins, the subsets of the
+    extrapolation and, of sets above 10,000 clips, those that are compared in pairs; what is defined by the
+    published script has its seed.
+    Raises: QualityError for fewer than two clips, or for embeddings of different classifiers.
     """
-    raise NotImplementedError
+    check_alike(generated, reference)
+    return (
+        _frechet(generated.features, reference.features, seed, resamples)
+        | _inception(generated.probabilities, reference.probabilities, seed, resamples)
+        | _neighbourhoods(generated.features, reference.features, seed)
+    )
+
+
+def check_alike(generated: Embedding, reference: Embedding) -> None:
+    """Raises: QualityError."""
+    for name, embedding in {"drawn clips": generated, "training set": reference}.items():
+        if len(embedding) < 2:
+            raise QualityError(f"scores need at least 2 clips; the {name} has {len(embedding)}")
+    sizes = [(e.features.shape[1], e.probabilities.shape[1]) for e in (generated, reference)]
+    if sizes[0] != sizes[1]:
+        raise QualityError(
+            "drawn clips and training set were embedded by different classifiers: "
+            + " against ".join(f"{features} features and {classes} classes" for features, classes in sizes)
+        )
+
+
+def _frechet(generated: np.ndarray, reference: np.ndarray, seed: int, resamples: int) -> dict[str, float]:
+    training = Gaussian.of(reference)
+    fid = frechet_distance(Gaussian.of(generated), training)
+    weights = resample_weights(len(generated), resamples, seed)
+    low, high = interval(fid, fid + (weights - 1) @ influences(generated, training))
+    return {
+        "fid": fid,
+        "fid_low": max(0.0, low),
+        "fid_high": high,
+        "fid_infinity": extrapolated(generated, training, np.random.default_rng(seed)),
+    }
+
+
+def _inception(generated: np.ndarray, reference: np.ndarray, seed: int, resamples: int) -> dict[str, float]:
+    value = inception_score(generated)
+    weights = resample_weights(len(generated), resamples, seed)
+    low, high = interval(value, resampled_inception_scores(generated, weights))
+    return {
+        "inception_score": value,
+        "inception_score_low": low,
+        "inception_score_high": high,
+        "inception_score_sashimi": inception_score_sashimi(generated),
+        "modified_inception_score": modified_inception_score(generated),
+        "am_score": am_score(generated, reference),
+    }
+
+
+def _neighbourhoods(generated: np.ndarray, reference: np.ndarray, seed: int) -> dict[str, float]:
+    return {
+        "kid": kernel_distance(generated, reference, np.random.default_rng(seed)),
+        "ndb": different_bins(generated, reference, np.random.default_rng(seed)),
+    } | manifold_scores(generated, reference, np.random.default_rng(seed))

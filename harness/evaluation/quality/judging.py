@@ -1,0 +1,117 @@
+"""From clips to the columns of a row: which classifier, which clips of them, against what.
+
+The same for a model's own clips and for a folder of somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.contracts import Column, Dataset
+from harness.evaluation.classifier.extractor import Extractor, extractor_for
+from harness.evaluation.quality.embedding import Embedding
+from harness.evaluation.quality.mel_distance import mel_distance
+from harness.evaluation.quality.reference import SETS, reference
+from harness.evaluation.quality.rejection import Rule, kept
+from harness.evaluation.quality.scores import COLUMNS as SCORES
+from harness.evaluation.quality.scores import score
+from harness.evaluation.quality.waveforms import Lengths, Progress, Recordings, Waveforms, embed_all
+
+TRAINED_HERE = ("small", "resnext")
+"""Classifiers that learn from a data set's labels; any other is a file."""
+
+OF_RECORDINGS = (
+    *("fid", "fid_infinity", "inception_score", "inception_score_sashimi"),
+    *("modified_inception_score", "am_score"),
+)
+"""Scores that a row repeats of the training and of the test set."""
+
+PROTOCOL: Mapping[str, Column] = {
+    "quality_samples": Column(description="clips that were scored", unit="clips"),
+    "quality_drawn": Column(description="clips that they were chosen from", unit="clips"),
+    "quality_seed": Column(description="seed of the clips"),
+    "quality_rejection": Column(description="which clips were left out by their likelihood"),
+    "quality_lengths": Column(description="data: clips end where training clips end; full: as drawn"),
+    "quality_extractor": Column(description="the classifier, and the sha256 of its weights"),
+    "quality_extractor_accuracy": Column(description="of the classifier, on clips held out from it"),
+    "quality_extractor_too_weak": Column(description="its scores say more about it than about the clips"),
+    "quality_test_clips": Column(description="clips of the test set behind the scores of it", unit="clips"),
+    "quality_note": Column(description="which scores are missing, and why"),
+}
+
+
+def columns() -> dict[str, Column]:
+    """Of all rows."""
+    found = {**SCORES, "mel_distance": MEL_DISTANCE, **PROTOCOL}
+    for name in OF_RECORDINGS:
+        for split in SETS:
+            found[f"{name}_{split}_set"] = Column(
+                description=f"{name} of the {split} set itself, by the same classifier"
+            )
+    return found
+
+
+MEL_DISTANCE = Column(
+    description="Fréchet distance of log-mel statistics to the training set's; needs no classifier",
+    better="lower",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How clips are scored."""
+
+    extractor: str = "small"
+    rejection: Rule = "none"
+    lengths: Lengths = "data"
+    resamples: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A row's columns, and what the classifier said of every clip, left out ones included."""
+
+    columns: dict[str, Any]
+    embedding: Embedding | None
+
+
+def judge(
+    waveforms: Waveforms,
+    log_likelihood: np.ndarray | None,
+    dataset: Dataset,
+    data: Mapping[str, Any],
+    protocol: Protocol,
+    *,
+    device: torch.device,
+    progress: Progress,
+) -> Judged:
+    """Clips at the data set's rate and length against its training set; `data` is its configuration.
+
+    `log_likelihood` Float64[N] is needed by the rejection rule "published" alone.
+    Raises: QualityError for too few clips or missing likelihoods; HarnessError of the classifier.
+    """
+    assert dataset.sample_rate is not None
+    nobody_knows = np.full(len(waveforms), np.nan)
+    chosen = kept(nobody_knows if log_likelihood is None else log_likelihood, protocol.rejection)
+    found: dict[str, Any] = {
+        "quality_samples": len(chosen),
+        "quality_drawn": len(waveforms),
+        "quality_seed": protocol.seed,
+        "quality_rejection": protocol.rejection,
+        "quality_lengths": protocol.lengths,
+        "quality_note": "",
+    }
+    found["mel_distance"] = mel_distance(...)
+    if dataset.splits["train"].labels is None and protocol.extractor in TRAINED_HERE:
+        found["quality_note"] = "the data set has no labels to train a classifier on: mel_distance alone"
+        return Judged(columns=found, embedding=None)
+    extractor = extractor_for(dataset, protocol.extractor, device, progress)
+    return _by_classifier(
+        waveforms, chosen, dataset, data, protocol, extractor=extractor, found=found, progress=progress
+    )
