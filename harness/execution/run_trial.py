@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from harness import configuration
 from harness.contracts import Lane, MetricContext
 from harness.errors import HarnessError
-from harness.store.record import Record, Status, read_record, write_record
+from harness.execution.limits import lift_memory_limit
+from harness.store.record import LANES, Record, Status, read_record, write_record
 from harness.suite.trial import Trial
 from harness.training.stopping import ShouldStop, Stopped, never
 
@@ -41,6 +42,13 @@ class Task:
     """A training writes its state for a later process to continue from as often as this."""
     micro_batches: int = 1
     """Parts in which a training works through the batch of an update; twice as many where memory runs out."""
+    memory_gib: float | None = None
+    """What its process may hold; None: `memory_share` of the machine's memory, less a reserve."""
+    memory_share: float = 1.0
+    minutes: float | None = None
+    """What it may take before it is ended."""
+    attempt: int = 1
+    """Counts on when a machine, not the trial, failed."""
 
     def payload(self) -> dict[str, Any]:
         return {**asdict(replace(self, trial=None)), "trial": self.trial.payload()}  # type: ignore[arg-type]
@@ -70,6 +78,7 @@ def run_task(task: Task, progress: Progress, should_stop: ShouldStop = never) ->
         task.trial.load_plugins()
         status, error, columns = _lane(task, device, progress, should_stop)
     except Exception as failure:
+        lift_memory_limit()  # whatever has to be said about it, there must be room to say it
         log.error("%s", traceback.format_exc())
         status, error, columns = _status_of(failure), _explain(failure), {}
     record = _record(task, earlier, status, error, columns, _provenance(task, device, columns, started))
@@ -187,17 +196,30 @@ def _record(
     """The new record: the training lane starts afresh, the exclusive lane adds to what it left."""
     if earlier is None:
         record = Record.failure(task.trial, status, error, columns=columns, provenance=provenance)
-        return replace(record, lanes=("training",)) if status == "ok" else record
+        return replace(record, lanes=_lanes_done(task)) if status == "ok" else record
     if status != "ok":
         return replace(earlier, status=status, error=error)
-    return replace(earlier.with_lane(task.lane, columns, provenance), variant=task.trial.variant)
+    measured = earlier.with_lane(task.lane, columns, provenance)
+    return replace(measured, variant=task.trial.variant, status="ok", error="")
+
+
+def _lanes_done(task: Task) -> tuple[Lane, ...]:
+    """After training: the exclusive lane as well, if nothing is to be measured there."""
+    specs = (configuration.resolve("metrics", spec) for spec in task.trial.config["measure"])
+    return ("training",) if any(spec.cls.lane == "exclusive" for spec in specs) else LANES
 
 
 def _provenance(task: Task, device: torch.device, columns: dict[str, Any], started: str) -> dict[str, Any]:
     """Of the training lane, on the top level; of the exclusive lane, under its name."""
     from harness.execution.provenance import describe
 
-    found = {**describe(device), "command": task.command, "started_at": started, "finished_at": _now()}
+    found = {
+        **describe(device),
+        "command": task.command,
+        "attempt": task.attempt,
+        "started_at": started,
+        "finished_at": _now(),
+    }
     if task.lane == "exclusive":
         return {"exclusive": found}
     moved: dict[str, Any] = {
@@ -221,7 +243,11 @@ def _dataset_columns(dataset: Any) -> dict[str, Any]:
 def _status_of(failure: Exception) -> Status:
     import torch
 
-    return "out_of_memory" if isinstance(failure, MemoryError | torch.OutOfMemoryError) else "failed"
+    # torch's allocator for the CPU has no exception of its own.
+    short = isinstance(failure, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(failure, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(failure)
+    )
+    return "out_of_memory" if short else "failed"
 
 
 def _explain(failure: Exception) -> str:

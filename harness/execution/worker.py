@@ -1,12 +1,15 @@
 """The far end of `isolation.Worker`: a process that has torch loaded and forks once per task.
 
 A fork starts in milliseconds, has its own memory (so that its peak is its own) and may die in any
-way without touching the next task. One JSON line a message: a task comes in on stdin; `started`,
-`progress` and `ended` go out on stdout. What a task prints goes into its `log.txt`.
+way without touching the next task. One JSON line a message. In, on stdin: ``{"task": …}`` and
+``{"stop": seconds}``, which asks the running task to save what it has and to end within that time.
+Out, on stdout: `started`, `progress`, and `ended` with the exit code and why this process ended it, if it
+did (`time`, `memory` or `stop`). What a task prints goes into its `log.txt`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -16,70 +19,152 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.execution.run_trial import Task
+    from harness.training.stopping import ShouldStop
 
 PROGRESS_SECONDS = 0.5
 
+MEMORY_SECONDS = 0.2
+"""How often a task's resident memory is looked at."""
+
+STOPPED = 75
+"""Exit code of a task that ended because it was asked to (sysexits' "try again")."""
+
+
+class _Lines:
+    """Messages from stdin; None where there is nothing yet, EOFError when whoever sends them is gone."""
+
+    def __init__(self) -> None:
+        self.buffer = b""
+
+    def next(self, timeout: float | None) -> dict[str, Any] | None:
+        while b"\n" not in self.buffer:
+            readable, _, _ = select.select([0], [], [], timeout)
+            if not readable:
+                return None
+            chunk = os.read(0, 1 << 16)
+            if not chunk:
+                raise EOFError
+            self.buffer += chunk
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(line)
+
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the driver, which asks us
     out = os.dup(1)  # messages; stdout itself goes where stderr goes, so a stray print harms nothing
     os.dup2(2, 1)
     _warm_up()
     _send(out, {"ready": os.getpid()})
-    buffer = b""
-    while True:
-        chunk = os.read(0, 1 << 16)
-        if not chunk:
-            return
-        buffer += chunk
-        while b"\n" in buffer:
-            line, buffer = buffer.split(b"\n", 1)
-            _run_in_child(json.loads(line), out)
+    lines = _Lines()
+    with contextlib.suppress(EOFError):
+        while True:
+            message = lines.next(None)
+            if message is not None and "task" in message:  # a stop that came too late stops nothing
+                _run_in_child(message["task"], out, lines)
 
 
 def _warm_up() -> None:
     """Import once what every task needs. Nothing here may start a thread or touch a GPU."""
+    import psutil  # noqa: F401
     import torch._dynamo  # noqa: F401 (two seconds, which torch's optimisers would spend in every trial)
 
     import harness.evaluation.flops
+    import harness.execution.limits
     import harness.execution.run_trial
     import harness.training.loop  # noqa: F401
 
 
-def _run_in_child(payload: dict[str, Any], out: int) -> None:
+def _run_in_child(payload: dict[str, Any], out: int, lines: _Lines) -> None:
+    from harness.execution.run_trial import Task
+
+    task = Task.from_payload(payload)
     child = os.fork()
     if child == 0:
         code = 70
         try:
-            code = _child(payload, out)
+            code = _child(task, out)
         except BaseException:
             traceback.print_exc()  # into the trial's log
         finally:
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stderr.flush()
             os._exit(code)
+    with contextlib.suppress(OSError):  # here and in the child: whoever comes first
+        os.setpgid(child, child)
     _send(out, {"started": child})
+    try:
+        code, because = _watch(child, task, lines)
+    except EOFError:
+        # stdin closes when whoever started this worker is gone, even by SIGKILL.
+        _kill(child)
+        os._exit(1)
+    _kill(child)  # what the task itself may have started
+    _send(out, {"ended": code, "because": because})
+
+
+def _watch(child: int, task: Task, lines: _Lines) -> tuple[int, str]:
+    """Wait for the child, within its limits; returns its exit code and why it was ended, if it was."""
+    from harness.execution.limits import memory_limit
+
+    most = memory_limit(task.memory_gib, task.memory_share)
+    end = time.monotonic() + (60.0 * task.minutes if task.minutes is not None else float("inf"))
+    look_at_memory = 0.0
+    because = ""
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            _send(out, {"ended": os.waitstatus_to_exitcode(status)})
-            return
-        # stdin closes when whoever started this worker is gone, even by SIGKILL.
-        readable, _, _ = select.select([0], [], [], 0.02)
-        if readable:
-            os.kill(child, signal.SIGKILL)
-            os._exit(1)
+            return os.waitstatus_to_exitcode(status), because
+        now = time.monotonic()
+        if now > end:
+            because = because or "time"
+            _kill(child)
+        if now > look_at_memory:
+            look_at_memory = now + MEMORY_SECONDS
+            if _resident(child) > most:
+                because = because or "memory"
+                _kill(child)
+        message = lines.next(0.02)
+        if message is not None and "stop" in message:
+            because, end = "stop", now + float(message["stop"])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
 
 
-def _child(payload: dict[str, Any], out: int) -> int:
+def _resident(child: int) -> int:
+    import psutil
+
+    try:
+        return psutil.Process(child).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def _kill(child: int) -> None:
+    """The task's process and all that it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+
+
+def _child(task: Task, out: int) -> int:
     _die_with_parent()
-    os.setpgid(0, 0)
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
     os.close(0)
-    from harness.execution.run_trial import Task, run_task
+    should_stop = _on_request()
+    from harness.execution.limits import hold_this_process_to, memory_limit
+    from harness.execution.run_trial import run_task
+    from harness.store.lock import only_one_at_a_time
+    from harness.training.stopping import Stopped
 
-    task = Task.from_payload(payload)
-    Path(task.folder).mkdir(parents=True, exist_ok=True)
-    log = os.open(Path(task.folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     logging.basicConfig(
@@ -88,6 +173,31 @@ def _child(payload: dict[str, Any], out: int) -> int:
     logging.getLogger("harness").info(
         "%s lane of %s, seed %s", task.lane, task.trial.variant, task.trial.seed
     )
+    if not task.device.startswith("cuda"):
+        hold_this_process_to(memory_limit(task.memory_gib, task.memory_share))
+    try:
+        with only_one_at_a_time(folder):
+            record = run_task(task, _reporter(out), should_stop)
+    except Stopped:
+        return STOPPED
+    sys.stdout.flush()
+    return 0 if record.status == "ok" else 1
+
+
+def _on_request() -> ShouldStop:
+    """What a task asks whether it shall stop: SIGTERM says so."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+
+    signal.signal(signal.SIGTERM, ask)
+    return lambda: asked
+
+
+def _reporter(out: int) -> Callable[[float, str], None]:
+    """Sends progress on, not more often than anybody wants to see it."""
     last = 0.0
 
     def progress(fraction: float, text: str) -> None:
@@ -96,9 +206,7 @@ def _child(payload: dict[str, Any], out: int) -> int:
             last = time.monotonic()
             _send(out, {"progress": fraction, "text": text})
 
-    record = run_task(task, progress)
-    sys.stdout.flush()
-    return 0 if record.status == "ok" else 1
+    return progress
 
 
 def _die_with_parent() -> None:
