@@ -98,6 +98,10 @@ class AudioDataset:
     name: ClassVar[str]
     source: str
     licence: ClassVar[str]
+    label_names: Sequence[str] = ()
+    """What the labels 0, 1, … stand for; empty where there are none."""
+    files_sha256: str | None = None
+    """Of the list of files and the split of each, for sets that are made of files."""
 
     def __init__(self, config: AudioConfig) -> None:
         """Raises: DataError."""
@@ -105,7 +109,7 @@ class AudioDataset:
         self.vocab_size = config.vocab_size
         self.sample_rate: int | None = config.sample_rate
         self.length = config.length
-        cached = token_cache.open_or_build(
+        self.cached = cached = token_cache.open_or_build(
             self.name, {"config": self.tokens_config(), **self.identity()}, self.length, self.write_clips
         )
         self.splits: Mapping[str, Split] = cached.splits
@@ -122,6 +126,23 @@ class AudioDataset:
         """Integer[..., L] -> waveform Float32[..., L] in [-1, 1]."""
         return decode(tokens, quantiser=self.config.quantiser, recipe=self.config.recipe)
 
+    @staticmethod
+    def located(config: Any) -> str:
+        """Where the data are on this machine, or what it takes to get them; reads no sound."""
+        return "made here when asked for"
+
+    def verify(self) -> list[str]:
+        """Read everything again. Returns what was found right. Raises: DataError."""
+        self.verify_files()
+        token_cache.verify(self.cached)
+        return [*self._files_in_words(), f"tokens as they were made: sha256 {self.cached.sha256}"]
+
+    def verify_files(self) -> None:
+        """Whether the files are still those that the tokens were made of. Raises: DataError."""
+
+    def _files_in_words(self) -> list[str]:
+        return []
+
     def tokens_config(self) -> dict[str, Any]:
         """The part of the configuration that can change a token or a split."""
         return dataclasses.asdict(self.config)
@@ -136,6 +157,16 @@ class AudioDataset:
     def write_clips(self, writer: token_cache.TokenWriter) -> Sequence[str]:
         """Add every clip to the cache. Returns notes for the provenance. Raises DataError."""
         raise NotImplementedError
+
+
+def deviations(config: AudioConfig, published: AudioConfig) -> list[str]:
+    """A note of what differs from the published way from sound to tokens, if anything does."""
+    differing = [
+        f"{name} {getattr(config, name)} instead of {getattr(published, name)}"
+        for name in ("sample_rate", "seconds", "quantiser", "min_max")
+        if getattr(config, name) != getattr(published, name)
+    ]
+    return [f"not as published: {', '.join(differing)}"] if differing else []
 
 
 def count_note(count: int, what: str) -> list[str]:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +46,8 @@ class Source:
     """As a person calls it, in messages."""
     sha256: str | None = None
     """None where it is not known beforehand; what the server states is compared then."""
-    headers: Mapping[str, str] | None = None
-    """Sent to the addresses' own host alone, not to where it redirects."""
+    token: str | None = None
+    """Of the person who asks; goes to the addresses' own host alone, not to where it redirects."""
     refused: str = ""
     """What to do when the server wants to know who asks (401, 403)."""
     otherwise: str = ""
@@ -160,11 +160,23 @@ def _get(source: Source, address: str, headers: Mapping[str, str]) -> requests.R
     import requests
 
     # Without "identity" a server may compress, and ranges would count other bytes.
-    asked = {"Accept-Encoding": "identity", **(source.headers or {}), **headers}
+    asked = {"Accept-Encoding": "identity", **headers}
     try:
-        return requests.get(address, headers=asked, stream=True, timeout=TIMEOUT)
+        return requests.get(address, headers=asked, auth=_bearer(source.token), stream=True, timeout=TIMEOUT)
     except requests.RequestException as error:
         raise _Broken(type(error).__name__) from None
+
+
+def _bearer(token: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest] | None:
+    """An Authorization header as requests wants it: it drops it by itself when another host is next."""
+    if token is None:
+        return None
+
+    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return sign
 
 
 def _refuse_errors(source: Source, address: str, answer: requests.Response) -> None:

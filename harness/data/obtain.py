@@ -72,6 +72,19 @@ def receipt(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def verify_obtained(folder: Path) -> None:
+    """Compare a downloaded folder with what was downloaded. Raises: DataError.
+
+    A folder that did not come by download has no receipt, and nothing to be held against.
+    """
+    noted = receipt(folder).get("content_sha256")
+    if noted is not None and noted != (found := content_sha256(folder, relative_files(folder))):
+        raise DataError(
+            f"the files in {folder} are no longer those that were downloaded (sha256 of all {found}, it was "
+            f"{noted}); remove the folder to get them again. Trials that trained on them may be wrong"
+        )
+
+
 def relative_files(folder: Path) -> list[str]:
     """All files below the folder, sorted, with forward slashes."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

@@ -15,10 +15,13 @@ Holds = Callable[[Path], bool]
 """Whether an existing folder looks like the data set: complete or not, that is judged later."""
 
 
-def find_folder(path: str, layouts: Sequence[str], holds: Holds, what: str) -> Path | None:
+def find_folder(
+    path: str, layouts: Sequence[str], holds: Holds, what: str, *, quiet: bool = False
+) -> Path | None:
     """The data set's folder below `path`, or else below $HARNESS_DATA; None where nobody named one.
 
-    `layouts` are relative folders, "." for the named folder itself, tried in this order.
+    `layouts` are relative folders, "." for the named folder itself, tried in this order. HARNESS_DATA
+    is one place for all sets: that it lacks this one is a warning, unless `quiet`.
     Raises: DataError when `path` is given and holds nothing of the kind, or cannot be read.
     """
     if path:
@@ -33,7 +36,7 @@ def find_folder(path: str, layouts: Sequence[str], holds: Holds, what: str) -> P
     if not name:
         return None
     found = _first(Path(name).expanduser(), layouts, holds)
-    if found is None:
+    if found is None and not quiet:
         log.warning("HARNESS_DATA=%s holds no %s; looking among the downloads", name, layouts[0])
     return found
 

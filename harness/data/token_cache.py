@@ -29,6 +29,7 @@ import numpy as np
 
 from harness.cache import cache_root
 from harness.contracts import Split
+from harness.data.progress import progress
 from harness.errors import DataError
 
 FORMAT = 1
@@ -52,6 +53,7 @@ class CachedTokens(NamedTuple):
     splits: Mapping[str, Split]
     notes: tuple[str, ...]
     sha256: str  # over the checksums of all files: over every token, length and label
+    folder: Path
 
 
 class TokenWriter:
@@ -150,6 +152,31 @@ def open_or_build(
             raise DataError(f"cannot make the token cache {entry}: {error}") from error
 
 
+def verify(cached: CachedTokens) -> None:
+    """Compare every byte with the checksums, of large entries too; a damaged one is removed.
+
+    Raises: DataError, after which the next opening makes the tokens anew.
+    """
+    entry = cached.folder
+    try:
+        files = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))["files"]
+        total = sum(about["bytes"] for about in files.values())
+        with progress(f"reading {entry.name}", total, "bytes") as advance:
+            done = 0
+            for name, about in files.items():
+                if _file_sha256(entry / name) != about["sha256"]:
+                    raise _Damaged(f"the checksum of {name} does not match")
+                done += about["bytes"]
+                advance(done)
+    except (OSError, ValueError, KeyError, TypeError, _Damaged) as damage:
+        with locked(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+        raise DataError(
+            f"the token cache {entry} was damaged ({damage}) and has been removed; it is made anew when the "
+            "data set is next used. Trials that trained on it may be wrong"
+        ) from None
+
+
 class _Damaged(Exception):
     """A cache entry that is not what its manifest says."""
 
@@ -204,7 +231,7 @@ def _opened(entry: Path, key: str) -> CachedTokens:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from None
     checksums = {name: about["sha256"] for name, about in files.items()}
-    return CachedTokens(splits, notes, hashlib.sha256(_canonical(checksums)).hexdigest())
+    return CachedTokens(splits, notes, hashlib.sha256(_canonical(checksums)).hexdigest(), entry)
 
 
 def _check(entry: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
