@@ -14,9 +14,9 @@ from harness import configuration
 from harness.errors import HarnessError
 from harness.training.average import evaluating
 from harness.training.config import TrainConfig
-from harness.training.loop import training_step
 from harness.training.precision import Precision, autocast, precision
 from harness.training.seeds import seed_everything
+from harness.training.step import training_step
 from harness.training.update import Update
 
 VOCABULARY = 256

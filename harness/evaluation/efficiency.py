@@ -17,9 +17,9 @@ from harness.evaluation.memory import MIB, PeakMemory, SavedForBackward
 from harness.evaluation.timing import repeat
 from harness.training.batches import TrainingBatches
 from harness.training.config import TrainConfig
-from harness.training.loop import batch_loss, compile_ahead, training_step
 from harness.training.precision import precision
 from harness.training.seeds import seed_everything
+from harness.training.step import batch_loss, compile_ahead, training_step
 from harness.training.update import Update
 
 BATCHES = 4

@@ -11,7 +11,7 @@ import torch
 from harness import configuration
 from harness.evaluation.timing import repeat
 from harness.training.config import TrainConfig
-from harness.training.loop import compile_ahead, training_step
+from harness.training.step import compile_ahead, training_step
 from harness.training.update import Update
 
 THREADS = 1

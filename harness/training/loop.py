@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
 from harness.contracts import ClosedForm, Dataset
+from harness.errors import HarnessError
 from harness.evaluation.nll import split_nll
 from harness.evaluation.windows import window_batches
 from harness.training.average import evaluating, load_weights
@@ -18,45 +19,22 @@ from harness.training.batches import TrainingBatches
 from harness.training.clock import Clock
 from harness.training.config import TrainConfig
 from harness.training.history import HistoryRow
-from harness.training.loss import mean_bits
-from harness.training.precision import autocast, precision
+from harness.training.position import Position
+from harness.training.result import TrainingResult
+from harness.training.resume import ResumeFile
 from harness.training.seeds import seed_everything
-from harness.training.update import Applied, Update
+from harness.training.snapshot import Snapshot, restore, take
+from harness.training.step import compile_ahead, training_step
+from harness.training.stopping import ShouldStop, Stopped, never
+from harness.training.update import Update
+
+log = logging.getLogger("harness")
 
 PATIENCE = 50
 """Updates in a row whose loss or gradient is not finite before a run is given up."""
 
 OnProgress = Callable[[int, int, float], None]
 """(step, steps, bits of the last batch)"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """How a training went. The model itself carries the evaluation weights afterwards."""
-
-    history: Sequence[HistoryRow]
-    steps: int
-    """Updates made, skipped ones included."""
-    tokens: int
-    """True tokens trained on."""
-    seconds: float
-    """On the training clock."""
-    skipped_updates: int
-    compile_seconds: float | None = None
-    """Before the clock started; None: nothing was compiled."""
-    diverged: bool = False
-    reason: str = ""
-    """Why it is said to have diverged."""
-
-    def columns(self) -> dict[str, Any]:
-        """For the record."""
-        return {
-            "train_steps": self.steps,
-            "train_tokens": self.tokens,
-            "train_seconds": self.seconds,
-            "skipped_updates": self.skipped_updates,
-            **({} if self.compile_seconds is None else {"compile_seconds": self.compile_seconds}),
-        }
 
 
 def train(
@@ -67,59 +45,52 @@ def train(
     seed: int,
     device: torch.device | str,
     on_progress: OnProgress | None = None,
+    resume: ResumeFile | None = None,
+    should_stop: ShouldStop = never,
+    micro_batches: int = 1,
 ) -> TrainingResult:
     """Train `model` (already on `device`), or fit it where it is estimated in closed form.
 
     Leaves the model in evaluation mode with the averaged weights. A run that diverges returns,
-    it does not raise. Raises: PluginError for a model without anything to train.
+    it does not raise.
+
+    Args:
+        resume: where the state is written to, and continued from: on a CPU with the bits that a
+            training never interrupted ends with. A model in closed form starts again.
+        should_stop: asked after each update.
+        micro_batches: parts of a batch, see `training_step`; as many as were when the state was
+            written, where those were more.
+
+    Raises: PluginError for a model without anything to train; Stopped, once the state is written.
     """
     device = torch.device(device)
     seed_everything("training", seed)
-    training = _Training(model, dataset, config, seed, device)
     if isinstance(model, ClosedForm):
-        return training.fit(model)
+        return _Training(model, dataset, config, seed, device).fit(model)
+    training = _Training(model, dataset, config, seed, device, resume, should_stop, micro_batches)
     return training.run(on_progress or (lambda step, steps, bits: None))
-
-
-def training_step(update: Update, tokens: Tensor, lengths: Tensor) -> Applied:
-    """Forward, backward and update on one batch: Long[B, L], true lengths Long[B]."""
-    with precision(update.config.precision):
-        return update.apply(batch_loss(update.forward, tokens, lengths, update.config))
-
-
-def compile_ahead(update: Update, tokens: Tensor, lengths: Tensor) -> float | None:
-    """Compile for batches of this shape; the seconds it took, or None where the config does not ask.
-
-    Neither weights nor random states are other afterwards.
-    """
-    if not update.config.compile:
-        return None
-    clock = Clock(tokens.device)
-    devices = [tokens.device] if tokens.is_cuda else []
-    with clock, torch.random.fork_rng(devices), precision(update.config.precision):
-        batch_loss(update.forward, tokens, lengths, update.config).backward()
-    update.optimizer.zero_grad(set_to_none=True)
-    return clock.seconds
-
-
-def batch_loss(
-    forward: Callable[[Tensor], Tensor], tokens: Tensor, lengths: Tensor, config: TrainConfig
-) -> Tensor:
-    """Mean bits of the batch, to be called inside `precision`."""
-    with autocast(config.precision, tokens.device):
-        return mean_bits(forward(tokens), tokens, lengths)
 
 
 class _Training:
     """The state of one training."""
 
     def __init__(
-        self, model: nn.Module, dataset: Dataset, config: TrainConfig, seed: int, device: torch.device
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        config: TrainConfig,
+        seed: int,
+        device: torch.device,
+        resume: ResumeFile | None = None,
+        should_stop: ShouldStop = never,
+        micro_batches: int = 1,
     ) -> None:
         self.model = model
         self.dataset = dataset
         self.config = config
         self.device = device
+        self.resume = resume
+        self.should_stop = should_stop
         self.batches = TrainingBatches(
             dataset.splits["train"],
             batch_size=config.batch_size,
@@ -128,29 +99,30 @@ class _Training:
             device=device,
         )
         self.clock = Clock(device)
-        self.history: list[HistoryRow] = []
-        self.compile_seconds: float | None = None
-        self.step = 0
-        self.tokens = 0
-        self.broken = 0
-        """Updates in a row, up to now, that were not finite."""
+        self.at = Position(micro_batches=micro_batches)
 
     def run(self, on_progress: OnProgress) -> TrainingResult:
         update = Update(self.model, self.config)
-        self._record(math.nan, math.nan, update.average)
+        anew = not self._continue(update)
+        if anew:
+            self._record(update.average)
         self.model.train()
-        self.compile_seconds = compile_ahead(update, *self.batches[0])
-        every, steps = self.config.validate_every, self.config.steps
-        while self.step < steps and self.broken < PATIENCE:
-            next_point = min((self.step // every + 1) * every, steps)
-            rate, bits = self._train_until(next_point, update, on_progress)
-            self._record(rate, bits, update.average)
+        compile_seconds = compile_ahead(update, *self.batches[0], micro_batches=self.at.micro_batches)
+        if anew:  # compiling once more to continue is not the model's cost
+            self.at.compile_seconds = compile_seconds
+        while not self._over():
+            self._train_on(update, on_progress)
+            self._save(update)
+            if self._at_point():
+                self._record(update.average)
+        if self.resume is not None and self.resume.written:  # measuring what was trained may take long too
+            self.resume.write(self._snapshot(update))
         load_weights(self.model, update.average)
         return self._result(update.skipped, self._divergence(update))
 
     def fit(self, model: ClosedForm) -> TrainingResult:
         """One pass over the windows that evaluation would cut; a curve of two points."""
-        self._record(math.nan, math.nan, {})
+        self._record({})
         split = self.dataset.splits["train"]
         with self.clock:
             model.fit(
@@ -161,27 +133,73 @@ class _Training:
                     device=self.device,
                 )
             )
-        self.step, self.tokens = 1, int(split.lengths.sum())
-        self._record(math.nan, math.nan, {})
+        self.at.step, self.at.tokens, self.at.bits = 1, int(split.lengths.sum()), math.nan
+        self._record({})
         return self._result(0, self._final_divergence())
 
-    def _train_until(self, step: int, update: Update, on_progress: OnProgress) -> tuple[float, float]:
-        """Train up to this step; the last learning rate, and mean bits over the tokens seen."""
-        bits, before = 0.0, self.tokens
+    def _train_on(self, update: Update, on_progress: OnProgress) -> None:
+        """Train up to the next point of the curve, or until something else has to be done."""
+        at = self.at
         with self.clock:
-            while self.step < step and self.broken < PATIENCE:
-                tokens, lengths = self.batches[self.step]
-                applied = training_step(update, tokens, lengths)
+            while not self._at_point():
+                tokens, lengths = self.batches[at.step]
+                applied = training_step(update, tokens, lengths, micro_batches=at.micro_batches)
                 count = int(lengths.sum())
-                bits += applied.loss * count
-                self.tokens += count
-                self.step += 1
+                at.bits += applied.loss * count
+                at.tokens += count
+                at.step += 1
+                at.learning_rate = applied.learning_rate
                 finite = math.isfinite(applied.loss) and math.isfinite(applied.gradient_norm)
-                self.broken = 0 if finite else self.broken + 1
-                on_progress(self.step, self.config.steps, applied.loss)
-        return applied.learning_rate, bits / (self.tokens - before)
+                at.broken = 0 if finite else at.broken + 1
+                on_progress(at.step, self.config.steps, applied.loss)
+                if self.should_stop() or (self.resume is not None and self.resume.due()):
+                    return
 
-    def _record(self, learning_rate: float, train_bits: float, weights: dict[str, Tensor]) -> None:
+    def _at_point(self) -> bool:
+        """Whether a point of the curve is due: at every interval, and where training ends."""
+        at = self.at
+        ends = at.step >= self.config.steps or at.broken >= PATIENCE
+        return not self._recorded() and (ends or at.step % self.config.validate_every == 0)
+
+    def _over(self) -> bool:
+        return self._recorded() and (self.at.step >= self.config.steps or self.at.broken >= PATIENCE)
+
+    def _recorded(self) -> bool:
+        return self.at.history[-1].step == self.at.step
+
+    def _save(self, update: Update) -> None:
+        """Write the state where that is due. Raises: Stopped where that is asked for."""
+        stop = self.should_stop()
+        if self.resume is not None and (stop or self.resume.due()):
+            self.resume.write(self._snapshot(update))
+        if stop:
+            log.info("stopped at step %d of %d", self.at.step, self.config.steps)
+            raise Stopped
+
+    def _snapshot(self, update: Update) -> Snapshot:
+        self.at.seconds = self.clock.seconds
+        return take(update, self.device, asdict(self.at))
+
+    def _continue(self, update: Update) -> bool:
+        """Take up what an earlier process has left; false where that is nothing of use."""
+        if self.resume is None or (snapshot := self.resume.read()) is None:
+            return False
+        try:
+            restore(snapshot, update, self.device)
+        except HarnessError as error:
+            self.resume.ignore(error)
+            return False
+        asked = self.at.micro_batches
+        self.at = Position.from_plain(snapshot.numbers["position"])
+        self.at.micro_batches = max(self.at.micro_batches, asked)
+        self.clock.seconds = self.at.seconds
+        log.info(
+            "continues at step %d of %d, after %.0f s of training",
+            *(self.at.step, self.config.steps, self.at.seconds),
+        )
+        return True
+
+    def _record(self, weights: dict[str, Tensor]) -> None:
         """A point of the learning curve, with the averaged weights."""
         with evaluating(self.model, weights):
             validation = split_nll(
@@ -191,38 +209,43 @@ class _Training:
                 max_clips=self.config.validation_clips,
                 device=self.device,
             )
-        self.history.append(
+        at = self.at
+        since = at.tokens - (at.history[-1].tokens if at.history else 0)
+        at.history.append(
             HistoryRow(
-                step=self.step,
+                step=at.step,
                 seconds=self.clock.seconds,
-                tokens=self.tokens,
-                learning_rate=learning_rate,
-                nll_bits_train=train_bits,
+                tokens=at.tokens,
+                learning_rate=at.learning_rate,
+                nll_bits_train=at.bits / since if since else math.nan,
                 nll_bits_validation=validation.bits,
             )
         )
+        at.bits = 0.0
 
     def _divergence(self, update: Update) -> str:
         """Why the training failed, or nothing."""
-        if self.broken == PATIENCE:
-            return f"loss or gradient not finite in {PATIENCE} updates in a row, up to step {self.step}"
+        if self.at.broken == PATIENCE:
+            return f"loss or gradient not finite in {PATIENCE} updates in a row, up to step {self.at.step}"
         if update.applied == 0:
-            return f"all {self.step} updates were skipped: the gradient exploded in each"
+            return f"all {self.at.step} updates were skipped: the gradient exploded in each"
         return self._final_divergence()
 
     def _final_divergence(self) -> str:
-        bits = self.history[-1].nll_bits_validation
+        bits = self.at.history[-1].nll_bits_validation
         return "" if math.isfinite(bits) else f"the validation NLL is {bits} after training"
 
     def _result(self, skipped: int, reason: str) -> TrainingResult:
         self.model.eval()
         return TrainingResult(
-            history=tuple(self.history),
-            steps=self.step,
-            tokens=self.tokens,
+            history=tuple(self.at.history),
+            steps=self.at.step,
+            tokens=self.at.tokens,
             seconds=self.clock.seconds,
             skipped_updates=skipped,
-            compile_seconds=self.compile_seconds,
+            compile_seconds=self.at.compile_seconds,
+            micro_batches=self.at.micro_batches,
+            resumes=() if self.resume is None else self.resume.resumes,
             diverged=bool(reason),
             reason=reason,
         )

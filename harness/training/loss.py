@@ -22,11 +22,12 @@ def valid(tokens: Tensor, lengths: Tensor) -> Tensor:
     return torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
 
 
-def mean_bits(logits: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+def mean_bits(logits: Tensor, tokens: Tensor, lengths: Tensor, *, among: Tensor | None = None) -> Tensor:
     """The training loss: bits of all true tokens of the batch, divided by their number.
 
     Not a mean of the rows' means. What the model says about padding does not enter, nor does its
-    gradient, whatever it is.
+    gradient, whatever it is. Of a part of a batch: divided by the whole batch's number, `among`, so
+    that the parts' losses add up to the whole's.
     """
     bits = token_bits(logits, tokens).masked_fill(~valid(tokens, lengths), 0.0)
-    return bits.sum() / lengths.sum()
+    return bits.sum() / (lengths.sum() if among is None else among)

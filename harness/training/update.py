@@ -7,7 +7,7 @@ whole, so that Adam's moments and count, the schedule and the averaged weights s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,15 +55,22 @@ class Update:
         self.skipped = 0
 
     def apply(self, loss: Tensor) -> Applied:
-        """Backward and update from a scalar loss. Gradients are released on the way out.
+        """Backward and update from a scalar loss. Gradients are released on the way out."""
+        return self.apply_sum((loss,))
+
+    def apply_sum(self, losses: Iterable[Tensor]) -> Applied:
+        """Of losses that add up, at least one: backward from each before the next is asked for.
 
         Waits for the device once, when loss and norm are read together.
         """
         self.optimizer.zero_grad(set_to_none=True)  # whatever someone else may have left
-        loss.backward()
-        gradients = [p.grad for p in self._parameters() if p.grad is not None]
+        parts = []
+        for loss in losses:
+            loss.backward()
+            parts.append(loss.detach())
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm_tensor = get_total_norm(gradients)
-        loss_value, norm = torch.stack((loss.detach().to(norm_tensor), norm_tensor)).tolist()
+        loss_value, norm = torch.stack((_sum(parts).to(norm_tensor), norm_tensor)).tolist()
         rate = learning_rate(self.config, self.applied)
         skip = self._explodes(loss_value, norm)
         if skip:
@@ -78,23 +85,10 @@ class Update:
         self.optimizer.zero_grad(set_to_none=True)  # not kept through the next forward pass
         return Applied(loss=loss_value, gradient_norm=norm, skipped=skip, learning_rate=rate)
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that a later `load_state_dict` needs, besides the model's own state."""
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "average": {name: value.clone() for name, value in self.average.items()},
-            "applied": self.applied,
-            "skipped": self.skipped,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises: ValueError when the state is of another model."""
-        if state["average"].keys() != self.average.keys():
-            raise ValueError("the averaged weights are those of another model")
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, value in state["average"].items():
-            self.average[name].copy_(value)
-        self.applied, self.skipped = state["applied"], state["skipped"]
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Everything that is trained, in the optimiser's order."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def _explodes(self, loss: float, norm: float) -> bool:
         limit = self.config.skip_norm
@@ -108,9 +102,10 @@ class Update:
         if scale < 1:
             torch._foreach_mul_(gradients, scale)
 
-    def _parameters(self) -> Iterable[Tensor]:
-        for group in self.optimizer.param_groups:
-            yield from group["params"]
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    """A single part as it is."""
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).sum()
 
 
 def _adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -7,6 +7,7 @@ from torch import nn
 from harness.contracts import ParameterGroup
 from harness.errors import PluginError
 from harness.training.config import TrainConfig
+from harness.training.snapshot import restore, take
 from harness.training.update import Update
 
 
@@ -201,10 +202,8 @@ def test_a_restored_update_goes_on_as_if_it_had_not_stopped():
     for update in (straight, stopped):
         for scale in (1.0, 1e9, 1.0):
             update.apply(update.model.loss(scale))
-    model = Point()
-    model.load_state_dict(stopped.model.state_dict())
-    resumed = Update(model, config)
-    resumed.load_state_dict(stopped.state_dict())
+    resumed = Update(Point(), config)
+    restore(take(stopped, torch.device("cpu"), {}), resumed, torch.device("cpu"))
     assert (resumed.applied, resumed.skipped) == (2, 1)
     for update in (straight, resumed):
         for _ in range(4):
