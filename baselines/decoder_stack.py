@@ -13,6 +13,7 @@ Shapes: B batch, L length, D width, H heads, d = D/H, N layers, C capacity of th
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.local_attention import attend, attend_to_all_before, attend_within
+from harness.contracts import PlacedMixer
 from models.dropout import Dropout
 from models.rotary import rotation
 
@@ -101,6 +103,26 @@ class DecoderStack(nn.Module):
         """Bytes of the cache after `length` steps, unfilled places of its last block included."""
         values = 2 * len(self.blocks) * batch_size * self._capacity(length) * self.width
         return values * self._weight.element_size()
+
+    def mixers(self, level: int = 0, stride: int = 1, *, layers: bool = False) -> list[PlacedMixer]:
+        """Its blocks, all of one level of a model, or each a level of its own with `layers`."""
+        return [
+            PlacedMixer(
+                layer=block,
+                level=level + index if layers else level,
+                stride=stride,
+                resume=partial(self._resume_block, block),
+            )
+            for index, block in enumerate(self.blocks)
+        ]
+
+    def _resume_block(self, block: Block, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One block by itself, after keys and values Float[2, B, H, ., d] and the steps made (None: none)."""
+        past, position = (None, 0) if state is None else state
+        if past is not None and self.window is not None:
+            past = past[..., max(0, past.shape[3] - self.window + 1) :, :]
+        y, key_value = Block.forward(block, x, self._rotation(position, x), past)
+        return y, (torch.stack(key_value), position + x.shape[1])
 
     @property
     def _weight(self) -> Tensor:

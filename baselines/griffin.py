@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.local_attention import LocalAttention
-from harness.contracts import Preset, State, require
+from harness.contracts import PlacedMixer, Preset, State, require
 from harness.errors import ConfigError
 from models.dropout import Dropout
 from models.gelu_gate import gelu_gate
@@ -194,6 +194,10 @@ class Hawk(nn.Module):
         """Bytes of the state after `length` steps."""
         known = batch_size * torch.long.itemsize if length == 0 else 0
         return known + sum(block.mixer.state_size(batch_size, length) for block in self.blocks)
+
+    def mixers(self) -> list[PlacedMixer]:
+        """The mixers, each of a layer."""
+        return [PlacedMixer(layer=block.mixer, level=level) for level, block in enumerate(self.blocks)]
 
     @property
     def scan_backend(self) -> str:

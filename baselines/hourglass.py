@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from baselines.decoder_stack import DecoderStack, hidden_width
 from baselines.resampling import Prolonging, ResamplingKind, Shortening, grouped
 from baselines.transformer import Transformer, check_block, check_heads
-from harness.contracts import Preset, State, require
+from harness.contracts import PlacedMixer, Preset, State, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +137,10 @@ class Hourglass(Transformer):
     def build_body(config: HourglassConfig) -> Level | DecoderStack:
         return build_level(config, 0)
 
+    def mixers(self) -> list[PlacedMixer]:
+        """The blocks of all levels; what the attention between two rates remembers is the pooling's."""
+        return self.body.mixers()
+
     @property
     def period(self) -> int:
         """Tokens of a step of the last level: `resume` begins with one."""
@@ -169,6 +173,11 @@ class Level(nn.Module):
         spread = self.prolonging.spread(z)[:, : x.shape[1]]
         x, _ = self.prolonging(x, spread, z, self.prolonging.initial_state(len(x)))
         return self.after(x)
+
+    def mixers(self, level: int = 0, stride: int = 1) -> list[PlacedMixer]:
+        """The blocks of this level and of all below it."""
+        inner = self.inner.mixers(level + 1, stride * self.factor)
+        return [*self.before.mixers(level, stride), *inner, *self.after.mixers(level, stride)]
 
     def initial_state(self, batch_size: int) -> State:
         """The states of all parts, and what waits between the rates.

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from baselines.decoder_stack import DecoderStack, hidden_width, initialise
 from baselines.transformer import METASEQ_NOTE, METASEQ_TRAINING, check_block, check_heads
-from harness.contracts import Preset, State, require
+from harness.contracts import PlacedMixer, Preset, State, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +146,10 @@ class MegaByte(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Long[B, L] -> logits Float[B, L, V], those at t made of the tokens before t."""
         return self._local(tokens, self.global_model(self._patches(tokens, None)))
+
+    def mixers(self) -> list[PlacedMixer]:
+        """The blocks of the local model, whose memory ends with the patch, and of the global one."""
+        return [*self.local_model.mixers(), *self.global_model.mixers(1, self.patch)]
 
     @property
     def period(self) -> int:

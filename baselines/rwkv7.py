@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.token_stack import Call, TokenStack
-from harness.contracts import ParameterGroup, Preset, State, require
+from harness.contracts import ParameterGroup, PlacedMixer, Preset, State, require
 from harness.errors import ConfigError
 from models.dropout import Dropout
 from models.mixers import rwkv7
@@ -99,6 +99,10 @@ class RWKV7(TokenStack):
             carried = call(block, carried)
         return carried[0]
 
+    def mixers(self) -> list[PlacedMixer]:
+        """Of each layer its block: the MLP sees the step before, too, and values go from mixer to mixer."""
+        return [PlacedMixer(layer=block, level=level) for level, block in enumerate(self.blocks)]
+
     def optimizer_groups(self) -> list[ParameterGroup]:
         """Decays learn twice as fast; what is no matrix of a layer does not decay."""
         decays = [block.mixer.decay.bias for block in self.blocks]
@@ -129,12 +133,12 @@ class RWKV7Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, carried: Carried) -> Carried:
-        return self.resume(carried, (None, None))[0]
+        return self.resume(carried, None)[0]
 
     def resume(self, carried: Carried, state: State) -> tuple[Carried, State]:
         """Float[B, L, D] -> Float[B, L, D]."""
         x, first = carried
-        of_mixer, before = state
+        of_mixer, before = (None, None) if state is None else state
         y, of_mixer, values = self.mixer.mix(self.mixer_norm(x), of_mixer, first)
         x = x + self.dropout(y)
         y, last = self.mlp(self.mlp_norm(x), before)

@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.contracts import Preset, State, report_flops, require
+from harness.contracts import PlacedMixer, Preset, State, report_flops, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,13 @@ class SampleRNN(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Long[B, L] -> logits Float[B, L, V], those at t made of the tokens before t."""
         return self.resume(tokens, self.initial_state(len(tokens)))[0]
+
+    def mixers(self) -> list[PlacedMixer]:
+        """The GRUs, the fastest tier's first."""
+        return [
+            PlacedMixer(layer=tier.rnn, level=level, stride=tier.samples, resume=tier.remember)
+            for level, tier in enumerate(self.tiers)
+        ]
 
     @property
     def period(self) -> int:
@@ -238,6 +245,10 @@ class Tier(nn.Module):
             states.append(y)
         y = torch.cat(states, dim=1) @ self.output() + self.output_bias
         return y.unflatten(-1, (self.parts, -1)).flatten(1, 2), h
+
+    def remember(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The GRU by itself after a state (None: the start), Float[B, M, D] -> Float[B, M, D]."""
+        return nn.GRU.forward(self.rnn, x, self.first(len(x)) if h is None else h)
 
     def first(self, batch_size: int) -> Tensor:
         if self.start is None:

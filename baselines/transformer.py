@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.decoder_stack import DecoderStack, hidden_width, initialise
-from harness.contracts import Preset, State, require
+from harness.contracts import PlacedMixer, Preset, State, require
 from models.dropout import Dropout
 
 METASEQ_TRAINING = {
@@ -124,6 +124,10 @@ class Transformer(nn.Module):
         """Long[B, L] -> logits Float[B, L, V]."""
         previous = F.pad(tokens[:, :-1], (1, 0), value=self.start)
         return self.head(self.norm(self.body(self.dropout(self.table(previous)))))
+
+    def mixers(self) -> list[PlacedMixer]:
+        """The blocks, each a level of its own."""
+        return self.body.mixers(layers=True)
 
     def initial_state(self, batch_size: int) -> State:
         """The token before the next one, Long[B] (the start token), and the state of the body."""

@@ -31,8 +31,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.unet_stages import Center, Level, Pooled, Residual
-from harness.contracts import ParameterGroup, State, can_resume, require
+from baselines.unet_stages import Center, Level, Pooled, Residual, placed_mixers
+from harness.contracts import ParameterGroup, PlacedMixer, State, can_resume, require
 from models.parameter_groups import parameter_groups
 
 
@@ -135,6 +135,10 @@ class UNet(nn.Module):
         """Bytes of the state after `length` steps."""
         last = batch_size * torch.long.itemsize if length == 0 else 0
         return last + self.backbone.state_size(batch_size, length)
+
+    def mixers(self) -> list[PlacedMixer]:
+        """The mixers of all stages, in the order of computation."""
+        return list(placed_mixers(self.backbone))
 
     @property
     def period(self) -> int:

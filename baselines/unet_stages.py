@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.contracts import State
+from harness.contracts import PlacedMixer, State
 from models.dropout import Dropout
 from models.state import resume
 
@@ -117,6 +117,15 @@ class Level(Sequence):
         for block in self.up:
             z = call(block, z)
         return y + z
+
+
+def placed_mixers(stage: Level | Center, level: int = 0, stride: int = 1) -> Iterator[PlacedMixer]:
+    """The mixers of a stage and of all below it."""
+    for block in stage.in_order():
+        if isinstance(block, Pooled):
+            yield from placed_mixers(block.inner, level + 1, stride * block.factor)
+        elif not isinstance(block.layer, FeedForward):
+            yield PlacedMixer(layer=block.layer, level=level, stride=stride)
 
 
 class Pooled(nn.Module):

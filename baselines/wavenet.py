@@ -23,13 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.contracts import Preset, State, require
+from harness.contracts import PlacedMixer, Preset, State, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +141,20 @@ class WaveNet(nn.Module):
         after, gated = [], []
         for index, (gate, ring) in enumerate(zip(self.gates, rings, strict=True)):
             past = ring.roll(-(steps % ring.shape[1]), dims=1) if steps else ring  # the oldest first
-            window = torch.cat((past, x), dim=1)
-            after.append(window[:, x.shape[1] :].clone())  # a view would keep all
-            gated.append(gate(window))
+            z, ring_after = gate.resume(x, past)
+            after.append(ring_after)
+            gated.append(z)
             x = self._add(index, x, gated[-1])
         return self.end(self.skip(torch.cat(gated, dim=-1))), (tokens[:, -1].clone(), after, 0)
+
+    def mixers(self) -> list[PlacedMixer]:
+        """The dilated convolutions, each of a layer; a cut one reads start tokens before the cut."""
+        with torch.no_grad():
+            _, rings, _ = self.initial_state(1)
+        return [
+            PlacedMixer(layer=gate, level=level, resume=partial(gate.from_start, ring))
+            for level, (gate, ring) in enumerate(zip(self.gates, rings, strict=True))
+        ]
 
     def initial_state(self, batch_size: int) -> State:
         """The token before the next one, Long[B], the layers' rings, and the steps made since their start.
@@ -195,11 +205,16 @@ class GatedConvolution(nn.Module):
         bound = (kernel * width) ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, window: Tensor) -> Tensor:
-        """The (K - 1) d inputs before and the L of now, Float[B, ., D] -> Float[B, L, H]."""
-        length = window.shape[1] - self.reach
+    def resume(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Float[B, L, D] after the (K - 1) d inputs before -> Float[B, L, H] and those before the next."""
+        length = x.shape[1]
+        window = torch.cat((past, x), dim=1)
         taps = [window[:, tap * self.dilation :][:, :length] for tap in range(self.kernel)]
-        return self.gated(torch.cat(taps, dim=-1))
+        return self.gated(torch.cat(taps, dim=-1)), window[:, length:].clone()  # a view would keep all
+
+    def from_start(self, start: Tensor, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`resume`, where None stands for a start whose inputs before are Float[1, (K - 1) d, D]."""
+        return GatedConvolution.resume(self, x, start.expand(len(x), -1, -1) if past is None else past)
 
     def step(self, x: Tensor, ring: Tensor, steps: int) -> Tensor:
         """Float[B, D] -> Float[B, H]; it takes the place of the ring's oldest."""

@@ -178,7 +178,7 @@ class TemporalMixer(Protocol):
             that `initial_state`, `step` or `resume` returned (None: the start): what the whole
             sequence gives, differentiable through the state. A model needs it of all its mixers to
             evaluate or train on long clips in chunks. The state may be a view.
-        log_decay(x) -> Float[B, L, N], or Float[N] where it is the same at every step: log |a| of the
+        log_decays(x) -> Float[B, L, N], or Float[N] where it is the same at every step: log |a| of the
             factors by which the steps of Float[B, L, D], from the start, forget the N channels of the
             state, for recurrences that multiply it; None for an instance that does not.
     """

@@ -11,6 +11,7 @@ Shapes: B batch, L length, V vocabulary, D width, P pooling factor.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.configuration import build
-from harness.contracts import Drawer, ParameterGroup, Spec, State, can_resume, require
+from harness.contracts import Drawer, ParameterGroup, PlacedMixer, Spec, State, can_resume, require
 from harness.errors import ConfigError
 from models.embedding import build_embedding
 from models.initialization import Dense
@@ -136,6 +137,10 @@ class Poolformer(nn.Module):
         last = batch_size * torch.long.itemsize if length == 0 else 0
         return last + self.body.state_size(batch_size, length)
 
+    def mixers(self) -> list[PlacedMixer]:
+        """The mixers of all levels, in the order of computation."""
+        return list(_placed(self.body, self.config.level_strides))
+
     def _check_resume(self) -> None:
         """`resume` is there only if every mixer has it."""
         layers = [block.layer for block in self.modules() if isinstance(block, ResBlock)]
@@ -201,6 +206,17 @@ def build_level(config: PoolformerConfig, level: int) -> SkipBlock | TemporalSta
         skip=config.skip,
         recompute=recompute,
     )
+
+
+def _placed(part: SkipBlock | TemporalStack, strides: Sequence[int], level: int = 0) -> Iterator[PlacedMixer]:
+    """The mixers of a level and of all that is below it."""
+    bottom = isinstance(part, TemporalStack)
+    for blocks in (part,) if bottom else (part.down, part.up):
+        for block in blocks:
+            if not isinstance(block.layer, MLP):
+                yield PlacedMixer(layer=block.layer, level=level, stride=strides[level])
+    if not bottom:
+        yield from _placed(part.inner, strides, level + 1)
 
 
 def build_blocks(config: PoolformerConfig, level: int, mixers: LevelMixers, branches: int) -> list[ResBlock]:

@@ -86,6 +86,11 @@ class ConvolutionThen(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.mixer(self.norm(self.convolution(x)))
 
+    def log_decays(self, x: Tensor) -> Tensor | None:
+        """Those of the mixer behind, where it has any."""
+        of_mixer = getattr(self.mixer, "log_decays", None)
+        return None if of_mixer is None else of_mixer(self.norm(self.convolution(x)))
+
     def initial_state(self, batch_size: int) -> State:
         return self.convolution.initial_state(batch_size), self.mixer.initial_state(batch_size)
 

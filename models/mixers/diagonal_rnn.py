@@ -52,12 +52,15 @@ class DiagonalRNN(ScannedMixer):
         self.decay_logit = nn.Parameter(torch.logit(decay))
         self.output = Dense(self.hidden, width)
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of any step, Float[N]."""
+        return F.logsigmoid(self.decay_logit.to(accumulation_dtype(self.decay_logit.dtype)))
+
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        logit = self.decay_logit.to(accumulation_dtype(self.decay_logit.dtype))
         h = gated_scan(
             self.input(x),
             state,
-            log_decay=F.logsigmoid(logit),
+            log_decay=self.log_decays(x),
             normalize=self.normalize_input,
             check=False,
         )

@@ -32,6 +32,10 @@ class LRU(ScannedMixer):
         self.decay = RingDecay(config, self.hidden // 2 if config.complex else self.hidden, stride)
         self.output = Dense(self.hidden, width)
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of any step, Float[N]."""
+        return self.decay()[0]
+
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         log_decay, phase = self.decay()
         h = gated_scan(

@@ -94,6 +94,14 @@ class Mamba(RecurrentMixer):
         """What the authors train without weight decay: the decay rates and the direct path."""
         return [self.A_log, self.D]
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of every step, Float[B, L, E N]."""
+        dtype = accumulation_dtype(self.A_log.dtype)
+        u = F.silu(self.conv1d.resume(self.in_proj(x).chunk(2, dim=-1)[0], None)[0])
+        delta = F.linear(self.x_proj(u)[..., : self.rank], self.dt_proj.weight).to(dtype)
+        step = F.softplus(delta + self.dt_proj.bias.to(dtype))
+        return (-step.unsqueeze(-1) * torch.exp(self.A_log.to(dtype))).flatten(2)
+
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """From a state (None: the start): Float[B, K - 1, E] of the convolution, Float[B, E, N]."""
         window, h = (None, None) if state is None else state

@@ -112,6 +112,13 @@ class Mamba2(RecurrentMixer):
         """What the authors train without weight decay: step sizes, decay rates and the direct path."""
         return [self.dt_bias, self.A_log, self.D]
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of every step, Float[B, L, H], one a head."""
+        dtype = accumulation_dtype(self.A_log.dtype)
+        d = self.in_proj(x)[..., -self.heads :]
+        step = F.softplus(d.to(dtype) + self.dt_bias.to(dtype))
+        return -torch.exp(self.A_log.to(dtype)) * step
+
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """From a state (None: the start): Float[B, K - 1, HP + 2GN] of the convolution, [B, H, P, N]."""
         window, h = (None, None) if state is None else state

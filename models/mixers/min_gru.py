@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from harness.contracts import State, require
@@ -49,6 +50,10 @@ class MinGRU(ScannedMixer):
         self.gate = Dense(width, self.hidden)
         self.candidate = Dense(width, self.hidden)
         self.output = Dense(self.hidden, width)
+
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of every step, Float[B, L, N]."""
+        return F.logsigmoid(-self.gate(x).to(accumulation_dtype(self.gate.weight.dtype)))
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         dtype = accumulation_dtype(self.gate.weight.dtype)

@@ -54,6 +54,12 @@ class MinLSTM(ScannedMixer):
         self.candidate = Dense(width, self.hidden)
         self.output = Dense(self.hidden, width)
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of every step, Float[B, L, N]."""
+        dtype = accumulation_dtype(self.candidate.weight.dtype)
+        forget, write = (F.logsigmoid(layer(x).to(dtype)) for layer in (self.forget_gate, self.input_gate))
+        return F.logsigmoid(forget - write)
+
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         dtype = accumulation_dtype(self.candidate.weight.dtype)
         forget, write, candidate = (

@@ -124,6 +124,10 @@ class RecurrentBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.resume(x, None)[0]
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of every step, Float[B, L, N]."""
+        return self.rg_lru.log_decays(self.conv_1d(self.linear_x(x), self.initial_state(len(x)).inputs)[0])
+
     def resume(
         self, x: Tensor, state: RecurrentState | None, starts: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:
@@ -210,6 +214,12 @@ class RealGatedLRU(nn.Module):
         if steps == v.shape[1]:
             return h
         return torch.cat((h, self._from_state(v[:, steps:], h[:, -1], log_decay)), dim=1)
+
+    def log_decays(self, v: Tensor) -> Tensor:
+        """Of every step, Float[B, L, N], those after the first: at the start there is nothing to forget."""
+        dtype = accumulation_dtype(v.dtype)
+        log_decay = -self.c * F.softplus(self.a_param.to(dtype))
+        return torch.sigmoid(self._gate_logits(v)[0].to(dtype)) * log_decay
 
     def _from_state(self, v: Tensor, h0: Tensor, log_decay: Tensor) -> Tensor:
         recurrence_logits, input_logits = self._gate_logits(v)

@@ -64,6 +64,13 @@ class RGLRU(ScannedMixer):
         self.decay = RingDecay(config, channels, stride)
         self.output = Dense(self.hidden, width)
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of every step, Float[B, L, N]; Float[N] without the gate on the decay."""
+        log_decay, _ = self.decay()
+        if not self.config.recurrence_gate:
+            return log_decay
+        return torch.sigmoid(self.gates(self.input(x))[:, :, 0].to(log_decay.dtype)) * log_decay
+
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         v = self.input(x)
         logits = list(self.gates(v).unbind(2))

@@ -102,6 +102,9 @@ class DiagonalSpace(StateSpace):
         state = transition * state + b * x.unsqueeze(-1)
         return (as_real(state) * as_real(c.conj_physical())).sum(-1), state
 
+    def log_decays(self) -> Tensor:
+        return self._discrete()[0].abs().log().flatten()
+
     def initial_state(self, batch_size: int) -> Tensor:
         """One of each conjugate pair, complex [B, D, N/2]; real [B, D, N] where they are."""
         dtype = accumulation_dtype(self.log_decay.dtype)

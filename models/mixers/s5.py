@@ -74,6 +74,10 @@ class S5(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.resume(x, None)[0]
 
+    def log_decays(self, x: Tensor) -> Tensor:
+        """Of any step, Float[M], of each conjugate pair."""
+        return self._discrete()[0].abs().log()
+
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Float[B, L, D] from a state (None: the start) -> Float[B, L, D] and the last state."""
         transition, b, c = self._discrete()

@@ -65,6 +65,10 @@ class StateSpace(nn.Module):
     def initial_state(self, batch_size: int) -> Tensor:
         raise NotImplementedError
 
+    def log_decays(self) -> Tensor | None:
+        """log |eigenvalue| of the discretised system, Float[N], where it is diagonal."""
+        return None
+
     def ssm_parameters(self) -> list[nn.Parameter]:
         """Of the dynamics: A, B and the step sizes."""
         raise NotImplementedError
@@ -101,6 +105,10 @@ class StateSpaceMixer(nn.Module):
         with full_precision(x.device):
             y, state = self.ssm.advance(self._wide(x), state)
         return self._finish(x, y), state
+
+    def log_decays(self, x: Tensor) -> Tensor | None:
+        """Of any step, Float[N], of all states of all channels; None where the system is not diagonal."""
+        return self.ssm.log_decays()
 
     def initial_state(self, batch_size: int) -> Tensor:
         return self.ssm.initial_state(batch_size)
