@@ -1,0 +1,314 @@
+"""The metric `horizon`: which level of a model remembers how far back, measured in three ways.
+
+In the row stand a few numbers a level and two for the claim that deep levels carry the long-range
+dependencies; whole curves go into `series/horizon_cut.csv`, `horizon_memory.csv` and
+`horizon_gradient.csv` of the trial's folder. docs/memory_horizon.md says how to read them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.contracts import Column, Lane, MetricContext, PlacedMixer, require
+from harness.evaluation.horizon.cut import cut_bits, distances, masked_bits, phase_of
+from harness.evaluation.horizon.decays import memories
+from harness.evaluation.horizon.gradient import GradientSizes, measure_gradients
+from harness.evaluation.horizon.levels import CannotIsolate, levels_of, placed_mixers
+from harness.evaluation.horizon.summary import (
+    Curve,
+    depth,
+    half_distance,
+    long_distance,
+    rank_correlation,
+)
+from harness.evaluation.nll import SPLITS
+from harness.evaluation.windows import window_batches
+from harness.store.atomic import write_text
+from harness.training.precision import precision
+
+LEVELS = 16
+"""Levels, or layers, that have columns in the row; curves of more stand in the series."""
+
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+EVERYTHING = "all"
+Batch = tuple[Tensor, Tensor]
+
+
+def _per_level() -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    for level in range(LEVELS):
+        columns |= {
+            f"horizon_rise_bits_level{level}": Column(
+                description=f"rise of the NLL when level {level} remembers nothing", unit="bits/sample"
+            ),
+            f"horizon_long_bits_level{level}": Column(
+                description=f"rise of the NLL when level {level} is cut every horizon_long_ms",
+                unit="bits/sample",
+            ),
+            f"horizon_half_ms_level{level}": Column(
+                description=f"distance of cuts of level {level} at which half of its rise is left", unit="ms"
+            ),
+            f"horizon_memory_ms_level{level}": Column(
+                description=f"median effective memory of the channels of level {level}, by their decays",
+                unit="ms",
+            ),
+        }
+    return columns
+
+
+class Horizon:
+    """Memory horizon of each level: cuts of its state, decays of its gates, gradients through it."""
+
+    lane: ClassVar[Lane] = "training"
+    columns: ClassVar[Mapping[str, Column]] = {
+        "horizon_levels": Column(description="levels (or layers) with a memory"),
+        "horizon_context": Column(description="longest window that was read", unit="samples"),
+        "horizon_long_ms": Column(
+            description="what counts as long: a power of two of samples, at most a quarter of the window",
+            unit="ms",
+        ),
+        "horizon_level_correlation": Column(
+            description="rank correlation of a level with the distance at which half of its rise is left"
+        ),
+        "horizon_depth_short": Column(
+            description="mean level by what memory of less than horizon_long_ms is worth"
+        ),
+        "horizon_depth_long": Column(
+            description="mean level by what memory of more than horizon_long_ms is worth"
+        ),
+        "horizon_gradient_depth_short": Column(
+            description="mean level by the gradient that reaches back the least distance"
+        ),
+        "horizon_gradient_depth_long": Column(
+            description="mean level by the gradient that reaches back the greatest distance"
+        ),
+        "horizon_memory_correlation": Column(
+            description="rank correlation of a level with the median effective memory of its channels"
+        ),
+        "horizon_remarks": Column(description="what could not be measured, and why"),
+        **_per_level(),
+    }
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        split: str = "test"
+        clips: int = 16
+        """Evenly spaced clips that are read, in windows of the training crop."""
+        phases: int = 2
+        """Offsets of the cuts that a batch is measured at for every distance."""
+        gradient_batches: int = 8
+        """Passes whose gradients are taken apart, of one window for each distance; 0: none."""
+        batch_tokens: int | None = None
+        """Tokens of a forward pass; null: what suits the device."""
+
+        def __post_init__(self) -> None:
+            known = self.split in SPLITS
+            require(known, "split", f"must be one of {', '.join(SPLITS)}, got {self.split!r}")
+            for name in ("clips", "phases"):
+                require(getattr(self, name) >= 1, name, f"must be at least 1, got {getattr(self, name)}")
+            require(self.gradient_batches >= 0, "gradient_batches", "must not be negative")
+            tokens = self.batch_tokens
+            require(tokens is None or tokens >= 1, "batch_tokens", "must be at least 1, or null")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def measure(self, context: MetricContext) -> dict[str, Any]:
+        """The row's columns; the curves go into the folder `series`."""
+        mixers = placed_mixers(context.model)
+        if not mixers:
+            return {"horizon_levels": 0, "horizon_remarks": "no layer of this model has a memory"}
+        strides = levels_of(mixers)
+        batches = list(self._batches(context))
+        length = max(tokens.shape[1] for tokens, _ in batches)
+        rate = context.dataset.sample_rate
+        scale = 1000 / rate if rate else math.nan
+        with torch.no_grad(), precision("float32"):
+            context.progress(0.0, "memory by decays")
+            memory = self._memories(context.model, batches, mixers)
+            curves = self._curves(context, batches, mixers, length)
+        sizes, remarks = self._gradients(context, mixers, length)
+        write_series(context.folder, "horizon_cut", _cut_rows(curves, strides), scale)
+        write_series(context.folder, "horizon_memory", _memory_rows(memory, strides), scale)
+        gradients = list(sizes.rows(strides))
+        write_series(context.folder, "horizon_gradient", gradients, scale)
+        return {
+            "horizon_levels": len(strides),
+            "horizon_context": length,
+            **_of_curves(curves, strides, long_distance(length), scale, remarks),
+            **_of_memory(memory, scale),
+            **_of_gradients(gradients),
+            "horizon_remarks": "; ".join(remarks),
+        }
+
+    def _batches(self, context: MetricContext) -> Iterator[Batch]:
+        return window_batches(
+            context.dataset.splits[self.config.split],
+            window=context.config["train"]["crop"],
+            max_clips=self.config.clips,
+            batch_tokens=self.config.batch_tokens,
+            device=context.device,
+        )
+
+    def _memories(
+        self, model: Any, batches: Sequence[Batch], mixers: Sequence[PlacedMixer]
+    ) -> dict[int, np.ndarray]:
+        found: dict[int, list[np.ndarray]] = {}
+        for tokens, lengths in batches:
+            for level, samples in memories(model, tokens, lengths, mixers).items():
+                found.setdefault(level, []).append(samples)
+        return {level: np.concatenate(parts) for level, parts in found.items()}
+
+    def _curves(
+        self, context: MetricContext, batches: Sequence[Batch], mixers: Sequence[PlacedMixer], length: int
+    ) -> dict[str, Curve]:
+        """Level, or "all", -> rise of the NLL by samples between cuts."""
+        strides = levels_of(mixers)
+        parts = {str(level): {level} for level in strides} | {EVERYTHING: {*strides}}
+        start = float(torch.rand((), generator=torch.Generator().manual_seed(context.seed)))
+        tokens_read = sum(int(lengths.sum()) for _, lengths in batches)
+        curves: dict[str, dict[int, float]] = {part: {} for part in parts}
+        todo = [(part, levels, every) for part, levels in parts.items() for every in distances(length)]
+        rises = dict.fromkeys(((part, every) for part, _, every in todo), 0.0)
+        for number, (tokens, lengths) in enumerate(batches):
+            whole = masked_bits(context.model, tokens, lengths)
+            for place, (part, levels, every) in enumerate(todo):
+                done = (number + place / len(todo)) / len(batches)
+                context.progress(0.8 * done, f"cuts of level {part} every {every} samples")
+                shortest = min(strides[level] for level in levels)
+                if every > 1 and every <= shortest:  # restarts every step, as a cut every sample does
+                    rises[part, every] = rises[part, 1]
+                    continue
+                phases = 1 if every == 1 else self.config.phases
+                for turn in range(phases):
+                    phase = phase_of(number, every, start + turn / phases)
+                    bits = cut_bits(
+                        context.model, tokens, lengths, mixers, levels=levels, every=every, phase=phase
+                    )
+                    rises[part, every] += float((bits - whole).sum(dtype=torch.float64)) / phases
+        for (part, every), rise in rises.items():
+            curves[part][every] = rise / tokens_read
+        return {part: curve for part, curve in curves.items() if curve}
+
+    def _gradients(
+        self, context: MetricContext, mixers: Sequence[PlacedMixer], length: int
+    ) -> tuple[GradientSizes, list[str]]:
+        """Of full windows alone; what could not be taken apart is remarked."""
+        sizes = GradientSizes()
+        rows = distances(length)
+        wanted = self.config.gradient_batches
+        full = [tokens for tokens, lengths in self._batches(context) for tokens in tokens[lengths == length]]
+        groups = [full[first : first + len(rows)] for first in range(0, len(full), len(rows))][:wanted]
+        try:
+            with precision("float32"):
+                for turn, group in enumerate(groups):
+                    context.progress(0.8 + 0.2 * turn / len(groups), "gradients by level")
+                    measure_gradients(context.model, torch.stack(group), mixers, sizes, turn=turn)
+        except CannotIsolate as reason:
+            return GradientSizes(), [f"no gradients by level: {reason}"]
+        if wanted and not sizes.clips:
+            return sizes, ["no gradients by level: windows are too short for the strides"]
+        return sizes, []
+
+
+def write_series(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], milliseconds: float) -> None:
+    """`series/<name>.csv` of the trial's folder; columns in samples stand there in milliseconds as well."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    for column in [column for column in frame if str(column).endswith("_samples")]:
+        frame[str(column).replace("_samples", "_ms")] = frame[column] * milliseconds
+    path = folder / "series" / f"{name}.csv"
+    if frame.empty:
+        path.unlink(missing_ok=True)  # of an earlier measurement
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, frame.to_csv(index=False))
+
+
+def _cut_rows(curves: Mapping[str, Curve], strides: Mapping[int, int]) -> list[dict[str, Any]]:
+    return [
+        {
+            "level": part,
+            "stride": strides[int(part)] if part != EVERYTHING else min(strides.values()),
+            "distance_samples": every,
+            "rise_bits": rise,
+        }
+        for part, curve in curves.items()
+        for every, rise in sorted(curve.items())
+    ]
+
+
+def _memory_rows(memory: Mapping[int, np.ndarray], strides: Mapping[int, int]) -> list[dict[str, Any]]:
+    return [
+        {"level": level, "stride": strides[level], "quantile": quantile, "memory_samples": samples}
+        for level, values in sorted(memory.items())
+        for quantile, samples in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)
+    ]
+
+
+def _of_curves(
+    curves: Mapping[str, Curve],
+    strides: Mapping[int, int],
+    long: int,
+    scale: float,
+    remarks: list[str],
+) -> dict[str, Any]:
+    by_level = {level: curves[str(level)] for level in strides if str(level) in curves}
+    if not by_level:
+        return {}
+    halves = {level: half_distance(curve) for level, curve in by_level.items()}
+    longest = max(max(curve) for curve in by_level.values())
+    beyond = [str(level) for level, half in halves.items() if math.isinf(half)]
+    if beyond:
+        remarks.append(f"half_ms of level {', '.join(beyond)} is that of the longest cut or more")
+    none = [str(level) for level, half in halves.items() if math.isnan(half)]
+    if none:
+        remarks.append(f"memory of level {', '.join(none)} is worth nothing")
+    halves = {level: min(half, longest) for level, half in halves.items()}
+    columns: dict[str, Any] = {"horizon_long_ms": long * scale}
+    for level, curve in by_level.items():
+        if level < LEVELS:
+            columns[f"horizon_rise_bits_level{level}"] = curve[min(curve)]
+            columns[f"horizon_long_bits_level{level}"] = curve[long]
+            columns[f"horizon_half_ms_level{level}"] = halves[level] * scale
+    columns["horizon_level_correlation"] = rank_correlation(list(halves), list(halves.values()))
+    columns["horizon_depth_short"] = depth(
+        {level: curve[min(curve)] - curve[long] for level, curve in by_level.items()}
+    )
+    columns["horizon_depth_long"] = depth({level: curve[long] for level, curve in by_level.items()})
+    return columns
+
+
+def _of_memory(memory: Mapping[int, np.ndarray], scale: float) -> dict[str, Any]:
+    medians = {level: float(np.median(values)) for level, values in memory.items()}
+    columns = {
+        f"horizon_memory_ms_level{level}": median * scale
+        for level, median in medians.items()
+        if level < LEVELS
+    }
+    return columns | {"horizon_memory_correlation": rank_correlation(list(medians), list(medians.values()))}
+
+
+def _of_gradients(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not rows:
+        return {}
+    ways = [row["distance_samples"] for row in rows]
+    return {
+        f"horizon_gradient_depth_{name}": depth(
+            {
+                int(row["level"]): row["gradient"]
+                for row in rows
+                if row["distance_samples"] == way and row["level"].isdigit()
+            }
+        )
+        for name, way in (("short", min(ways)), ("long", max(ways)))
+    }
