@@ -25,7 +25,8 @@ from harness.errors import DataError
 if TYPE_CHECKING:
     import requests
 
-CHUNK = 2**20
+CHUNK = 2**16
+"""Bytes; of what has arrived as much is lost when the connection breaks."""
 TIMEOUT = (20.0, 60.0)
 """Seconds to connect, and without a byte."""
 TRIES = 4
