@@ -71,6 +71,8 @@ class ClipFolder:
         self.folder = folder
         self.drawing = self._read_drawing()
         self.clips: Sequence[Clip] = self._read_table() if self.drawing else ()
+        self.added = 0
+        """Clips written through this object."""
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -99,6 +101,7 @@ class ClipFolder:
             with replacing(self.folder / clip.file) as path:
                 self._write(path, content)
         self._write_table([*self.clips, *clips])
+        self.added += len(clips)
 
     def label(self, labels: Sequence[int], confidences: Sequence[float]) -> None:
         """Note what a classifier hears in the first clips."""
@@ -111,12 +114,12 @@ class ClipFolder:
             + [replace(clip, label=None, confidence=None) for clip in rest]
         )
 
-    def waveforms(self, count: int | None = None) -> np.ndarray:
-        """The first clips as they were decoded, up to 16 bits: Float32[count, L]."""
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Some of the clips as they were decoded, up to 16 bits: Float32[N, L]."""
         import soundfile
 
         assert self.drawing is not None and self.drawing.sample_rate is not None
-        clips = self.clips[:count]
+        clips = self.clips[start:stop]
         found = np.empty((len(clips), self.drawing.length), dtype=np.float32)
         for row, clip in zip(found, clips, strict=True):
             path = self.folder / clip.file

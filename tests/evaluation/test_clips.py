@@ -49,23 +49,23 @@ def test_more_clips_later_are_the_clips_of_drawing_all_at_once(toy, tmp_path):
 def test_clips_in_batches_of_another_size_are_the_same_up_to_rounding(toy, tmp_path):
     model = toy().double()
     fours, fives = (draw(model, tmp_path / str(size), 8, batch=size) for size in (4, 5))
-    np.testing.assert_array_equal(fours.waveforms(), fives.waveforms())
+    np.testing.assert_array_equal(fours.read(0, 100), fives.read(0, 100))
     np.testing.assert_allclose(fours.log_likelihood_bits, fives.log_likelihood_bits, rtol=1e-12)
 
 
 def test_clips_differ_from_each_other_and_from_those_of_another_seed(toy, tmp_path):
     model = toy()
-    waveforms = draw(model, tmp_path / "a", 6).waveforms()
+    waveforms = draw(model, tmp_path / "a", 6).read(0, 100)
     assert len(np.unique(waveforms, axis=0)) == 6
-    assert not np.array_equal(waveforms, draw(model, tmp_path / "b", 6, seed=4).waveforms())
+    assert not np.array_equal(waveforms, draw(model, tmp_path / "b", 6, seed=4).read(0, 100))
 
 
 def test_files_hold_every_level_and_the_table_the_likelihood_in_the_untempered_model(toy, tmp_path):
     model = toy().double()
     clips = draw(model, tmp_path, 5, temperature=0.7, top_p=0.9)
     levels = decode(np.arange(256))
-    tokens = np.abs(clips.waveforms()[..., None] - levels).argmin(-1)
-    np.testing.assert_allclose(clips.waveforms(), levels[tokens], atol=2**-16)
+    tokens = np.abs(clips.read(0, 100)[..., None] - levels).argmin(-1)
+    np.testing.assert_allclose(clips.read(0, 100), levels[tokens], atol=2**-16)
     with torch.no_grad():
         log_p = F.log_softmax(model(torch.from_numpy(tokens)), -1)
     bits = log_p.gather(-1, torch.from_numpy(tokens)[..., None]).sum((1, 2)) / math.log(2)
@@ -100,7 +100,7 @@ def test_a_clip_whose_file_is_gone_is_drawn_again_and_a_damaged_one_is_named(toy
     assert contents(tmp_path) == whole
     (tmp_path / "000001.flac").write_bytes(b"fLaC")
     with pytest.raises(DataError, match=r"000001\.flac is damaged"):
-        ClipFolder(tmp_path).waveforms()
+        ClipFolder(tmp_path).read(0, 100)
     (tmp_path / "samples.csv").write_text("file,seed\n000000.flac,1\n")
     with pytest.raises(DataError, match=r"samples\.csv is damaged"):
         ClipFolder(tmp_path)

@@ -5,7 +5,8 @@ The same for a model's own clips and for a folder of somebody else's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,13 @@ import torch
 from harness.contracts import Column, Dataset
 from harness.evaluation.classifier.extractor import Extractor, extractor_for
 from harness.evaluation.quality.embedding import Embedding
-from harness.evaluation.quality.mel_distance import mel_distance
-from harness.evaluation.quality.reference import SETS, reference
+from harness.evaluation.quality.mel_distance import COLUMNS as MEL_SCORES
+from harness.evaluation.quality.mel_distance import mel_scores
+from harness.evaluation.quality.reference import SETS, Reference, Scores
 from harness.evaluation.quality.rejection import Rule, kept
 from harness.evaluation.quality.scores import COLUMNS as SCORES
 from harness.evaluation.quality.scores import score
-from harness.evaluation.quality.waveforms import Lengths, Progress, Recordings, Waveforms, embed_all
+from harness.evaluation.quality.waveforms import Lengths, Progress, Waveforms, describe_all, embed_all
 
 TRAINED_HERE = ("small", "resnext")
 """Classifiers that learn from a data set's labels; any other is a file."""
@@ -45,21 +47,15 @@ PROTOCOL: Mapping[str, Column] = {
 }
 
 
-def columns() -> dict[str, Column]:
+def all_columns() -> dict[str, Column]:
     """Of all rows."""
-    found = {**SCORES, "mel_distance": MEL_DISTANCE, **PROTOCOL}
-    for name in OF_RECORDINGS:
+    found = {**SCORES, **MEL_SCORES, **PROTOCOL}
+    for name in (*OF_RECORDINGS, "mel_distance"):
         for split in SETS:
             found[f"{name}_{split}_set"] = Column(
                 description=f"{name} of the {split} set itself, by the same classifier"
             )
     return found
-
-
-MEL_DISTANCE = Column(
-    description="Fréchet distance of log-mel statistics to the training set's; needs no classifier",
-    better="lower",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +66,8 @@ class Protocol:
     rejection: Rule = "none"
     lengths: Lengths = "data"
     resamples: int = 200
-    seed: int = 0
+    seed: int | None = None
+    """Of the clips, where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +102,43 @@ def judge(
         "quality_seed": protocol.seed,
         "quality_rejection": protocol.rejection,
         "quality_lengths": protocol.lengths,
+        "quality_test_clips": len(dataset.splits["test"]),
         "quality_note": "",
     }
-    found["mel_distance"] = mel_distance(...)
+    ours = Reference(dataset=dataset, data=data, resamples=protocol.resamples, progress=progress)
+    described = describe_all(waveforms, dataset.sample_rate, "clips", progress)
+    training, of_recordings = ours.descriptions()
+    found |= mel_scores(described[chosen], training, seed=0, resamples=protocol.resamples)
+    found |= _repeated(of_recordings, ("mel_distance",))
     if dataset.splits["train"].labels is None and protocol.extractor in TRAINED_HERE:
         found["quality_note"] = "the data set has no labels to train a classifier on: mel_distance alone"
-        return Judged(columns=found, embedding=None)
+        return Judged(columns=_defined(found), embedding=None)
     extractor = extractor_for(dataset, protocol.extractor, device, progress)
-    return _by_classifier(
-        waveforms, chosen, dataset, data, protocol, extractor=extractor, found=found, progress=progress
-    )
+    embedding = embed_all(waveforms, extractor, dataset.sample_rate, "clips", progress)
+    reference, of_recordings = ours.embeddings(extractor)
+    progress(0.0, f"scoring {len(chosen)} clips")
+    found |= score(embedding[chosen], reference, seed=0, resamples=protocol.resamples)
+    found |= _repeated(of_recordings, OF_RECORDINGS)
+    found |= {
+        "quality_extractor": f"{extractor.name} {extractor.sha256[:12]}",
+        "quality_extractor_accuracy": extractor.accuracy,
+        "quality_extractor_too_weak": extractor.too_weak,
+    }
+    if extractor.too_weak:
+        found["quality_note"] = f"the classifier is too weak ({_accuracy(extractor)}): its scores mean little"
+    return Judged(columns=_defined(found), embedding=embedding)
+
+
+def _repeated(scores: Scores, names: Sequence[str]) -> dict[str, float]:
+    return {f"{name}_{split}_set": scores[split][name] for name in names for split in SETS}
+
+
+def _defined(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the numbers that so few clips do not have."""
+    return {k: v for k, v in found.items() if not (isinstance(v, float) and not math.isfinite(v))}
+
+
+def _accuracy(extractor: Extractor) -> str:
+    if extractor.accuracy is None:
+        return "its accuracy is unknown"
+    return f"{extractor.accuracy:.1%} right of {extractor.held_out}"

@@ -1,10 +1,10 @@
-"""What drawn clips are held against: the training set's embedding, and how the recordings themselves score.
+"""What drawn clips are held against: the training set, and how the recordings themselves score.
 
-Both depend on the data set and the classifier alone, so they are computed once and kept in the
-cache, under a digest of all they depend on:
+All of it depends on the data set and the classifier alone, so it is computed once and kept in the
+cache, under a digest of all it depends on:
 
-    <root>/quality/<split>-<16 hex digits>.npz       features and probabilities, float32
-    <root>/quality/reference-<16 hex digits>.json    scores of the training and of the test set
+    <root>/quality/<what>-<split>-<16 hex digits>.npz    what a classifier, or spectra, say of a split
+    <root>/quality/<what>-<16 hex digits>.json            scores of the training and of the test set
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import json
 import logging
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from harness.contracts import Dataset
 from harness.data.token_cache import locked
 from harness.evaluation.classifier.extractor import Extractor
 from harness.evaluation.quality.embedding import Embedding, QualityError
+from harness.evaluation.quality.mel_distance import mel_scores
 from harness.evaluation.quality.scores import score
-from harness.evaluation.quality.waveforms import Progress, Recordings, embed_all
+from harness.evaluation.quality.waveforms import Progress, Recordings, describe_all, embed_all
 from harness.store.atomic import replacing, write_text
 from harness.suite.trial import canonical
 
@@ -35,94 +37,121 @@ FORMAT = 1
 
 SETS = ("train", "test")
 
+Scores = Mapping[str, Mapping[str, float]]
+"""Of the split "train" (against itself: a check) and of "test", both against the training set."""
+
+Arrays = Mapping[str, np.ndarray]
+
 log = logging.getLogger(__name__)
 
 
-class Reference(NamedTuple):
-    """What clips of a data set are compared with, by one classifier."""
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A data set as something to compare clips with. `data` is its resolved configuration."""
 
-    train: Embedding
-    scores: Mapping[str, Mapping[str, float]]
-    """Scores of the splits "train" (against itself: a check) and "test" against the training set."""
-    clips: Mapping[str, int]
+    dataset: Dataset
+    data: Mapping[str, Any]
+    resamples: int
+    progress: Progress
 
+    def embeddings(self, extractor: Extractor) -> tuple[Embedding, Scores]:
+        """Of the training set by a classifier, and the scores by it."""
+        identity = {"extractor": extractor.sha256, "front_end": repr(extractor.front_end)}
 
-def reference(
-    dataset: Dataset, data: Mapping[str, Any], extractor: Extractor, resamples: int, progress: Progress
-) -> Reference:
-    """Of a data set with its resolved configuration."""
-    identity = {
-        "format": FORMAT,
-        "data": data,
-        "tokens": dataset.provenance.sha256,
-        "extractor": extractor.sha256,
-        "front_end": repr(extractor.front_end),
-    }
-    found = {name: _embedding(dataset, name, extractor, identity, progress) for name in SETS}
-    scores = _scores(found, {**identity, "resamples": resamples}, resamples, progress)
-    return Reference(found["train"], scores, {name: len(found[name]) for name in SETS})
+        def arrays(split: str) -> Arrays:
+            recordings, rate = Recordings(self.dataset, split), self._rate
+            embedding = embed_all(recordings, extractor, rate, f"clips of {split}", self.progress)
+            return {name: value.astype(np.float32) for name, value in vars(embedding).items()}
 
+        found = {name: Embedding(**self._arrays("embedding", name, identity, arrays)) for name in SETS}
 
-def _embedding(
-    dataset: Dataset, split: str, extractor: Extractor, identity: Mapping[str, Any], progress: Progress
-) -> Embedding:
-    path = _entry(split, {**identity, "split": split}, ".npz")
-    with locked(path):
-        if (cached := _read(path)) is not None:
-            return cached
-        assert dataset.sample_rate is not None
-        found = embed_all(
-            Recordings(dataset, split), extractor, dataset.sample_rate, f"clips of {split}", progress
-        )
-        with replacing(path) as temporary:
-            np.savez(
-                temporary,
-                features=found.features.astype(np.float32),
-                probabilities=found.probabilities.astype(np.float32),
-            )
-        read = _read(path)  # as everybody after us will have it
-        assert read is not None
-        return read
+        def scores(split: str) -> Mapping[str, float]:
+            return score(found[split], found["train"], seed=0, resamples=self.resamples)
 
+        return found["train"], self._scores("scores", identity, scores)
 
-def _scores(
-    found: Mapping[str, Embedding], identity: Mapping[str, Any], resamples: int, progress: Progress
-) -> Mapping[str, Mapping[str, float]]:
-    path = _entry("reference", identity, ".json")
-    with locked(path):
-        try:
-            cached = json.loads(path.read_text(encoding="utf-8"))
-            return {name: {key: _number(value) for key, value in cached[name].items()} for name in SETS}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            pass
-        scores = {}
-        for number, name in enumerate(SETS):
-            progress(number / len(SETS), f"scoring the {name} set")
-            scores[name] = score(found[name], found["train"], seed=0, resamples=resamples)
-        plain = {
-            name: {key: value if math.isfinite(value) else None for key, value in each.items()}
-            for name, each in scores.items()
+    def descriptions(self) -> tuple[np.ndarray, Scores]:
+        """Log-mel statistics of the training set, and the scores by them."""
+
+        def arrays(split: str) -> Arrays:
+            recordings = Recordings(self.dataset, split)
+            return {"described": describe_all(recordings, self._rate, f"clips of {split}", self.progress)}
+
+        found = {name: self._arrays("mel", name, {}, arrays)["described"] for name in SETS}
+
+        def scores(split: str) -> Mapping[str, float]:
+            return mel_scores(found[split], found["train"], seed=0, resamples=self.resamples)
+
+        return found["train"], self._scores("mel_scores", {}, scores)
+
+    @property
+    def _rate(self) -> int:
+        assert self.dataset.sample_rate is not None
+        return self.dataset.sample_rate
+
+    def _arrays(
+        self, what: str, split: str, identity: Mapping[str, Any], compute: Callable[[str], Arrays]
+    ) -> Arrays:
+        path = self._entry(f"{what}-{split}", identity, ".npz")
+        with locked(path):
+            if (cached := _read_arrays(path)) is not None:
+                return cached
+            found = compute(split)
+            with replacing(path) as temporary:
+                np.savez(temporary, **found)  # type: ignore[arg-type]
+            return found
+
+    def _scores(
+        self, what: str, identity: Mapping[str, Any], compute: Callable[[str], Mapping[str, float]]
+    ) -> Scores:
+        path = self._entry(what, {**identity, "resamples": self.resamples}, ".json")
+        with locked(path):
+            if (cached := _read_scores(path)) is not None:
+                return cached
+            found = {}
+            for number, name in enumerate(SETS):
+                self.progress(number / len(SETS), f"scoring the {name} set")
+                found[name] = dict(compute(name))
+            plain = {
+                name: {key: value if math.isfinite(value) else None for key, value in each.items()}
+                for name, each in found.items()
+            }
+            write_text(path, json.dumps(plain, indent=1) + "\n")
+            return found
+
+    def _entry(self, name: str, identity: Mapping[str, Any], suffix: str) -> Path:
+        everything = {
+            **identity,
+            "what": name,
+            "format": FORMAT,
+            "data": self.data,
+            "tokens": self.dataset.provenance.sha256,
         }
-        write_text(path, json.dumps(plain, indent=1) + "\n")
-        return scores
+        key = hashlib.sha256(canonical(everything).encode()).hexdigest()
+        return cache_root() / "quality" / f"{name}-{key[:16]}{suffix}"
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _entry(name: str, identity: Mapping[str, Any], suffix: str) -> Path:
-    key = hashlib.sha256(canonical(identity).encode()).hexdigest()
-    return cache_root() / "quality" / f"{name}-{key[:16]}{suffix}"
-
-
-def _read(path: Path) -> Embedding | None:
-    """A cached embedding; None where there is none, or none that is whole."""
+def _read_arrays(path: Path) -> Arrays | None:
+    """None where there are none, or none that are whole."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Embedding(features=arrays["features"], probabilities=arrays["probabilities"])
+            return dict(arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, QualityError) as damage:
+        log.warning("computing %s again: %s", path, damage)
+        return None
+
+
+def _read_scores(path: Path) -> Scores | None:
+    try:
+        cached = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: {key: math.nan if value is None else float(value) for key, value in cached[name].items()}
+            for name in SETS
+        }
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as damage:
         log.warning("computing %s again: %s", path, damage)
         return None

@@ -13,6 +13,7 @@ import numpy as np
 from harness.contracts import Dataset
 from harness.evaluation.clip_folder import ClipFolder
 from harness.evaluation.quality.embedding import Embedding
+from harness.evaluation.quality.mel_distance import describe
 from harness.training.seeds import derive_seed
 
 CHUNK = 512
@@ -92,3 +93,12 @@ def embed_all(
         features=np.concatenate([part.features for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
     )
+
+
+def describe_all(waveforms: Waveforms, sample_rate: int, what: str, progress: Progress) -> np.ndarray:
+    """Log-mel statistics of all of them, see `mel_distance.describe`."""
+    parts = []
+    for start in range(0, len(waveforms), CHUNK):
+        progress(start / len(waveforms), f"described {start} of {len(waveforms)} {what}")
+        parts.append(describe(waveforms.read(start, start + CHUNK), sample_rate))
+    return np.concatenate(parts)
