@@ -180,8 +180,29 @@ def train_classifier(
     dataset = configuration.build("datasets", data_of(data, profile))
     with bar("classifier") as progress:
         entry = open_or_train(dataset, settings_of(classifier or "small"), place, progress, again=again)
-    about = json.loads((entry.folder / "about.json").read_text(encoding="utf-8"))
     if as_json:
-        typer.echo(json.dumps({"folder": str(entry.folder), **about}, indent=1))
+        typer.echo(json.dumps({"folder": str(entry.folder), **entry.about}, indent=1))
         return
-    make_console().print(about)
+    _print_classifier(entry.folder, entry.about)
+
+
+def _print_classifier(folder: Path, about: dict[str, Any]) -> None:
+    """How often it is right, and what it takes for what."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    confusion = about["confusion"]["test"]
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title="test clips, heard as")
+    for name in ("class", *range(len(confusion))):
+        table.add_column(str(name), justify="right")
+    for label, counts in enumerate(confusion):
+        table.add_row(str(label), *(str(count) if count else "·" for count in counts))
+    console = make_console()
+    console.print(table)
+    accuracy = about["accuracy"]
+    console.print(
+        f"{about['classifier']} of {about['data']['name']}: {accuracy['test']:.1%} right on the test split, "
+        f"{accuracy['validation']:.1%} on validation; trained in {about['seconds']:.0f} s",
+        highlight=False,
+    )
+    console.print(str(folder), markup=False, highlight=False, soft_wrap=True)

@@ -64,7 +64,7 @@ def test_help_imports_neither_torch_nor_ray_nor_pandas():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-VERBS = ("plan", "run", "status", "report", "list", "show", "new", "check", "doctor")
+VERBS = ("plan", "run", "status", "report", "sample", "evaluate", "list", "show", "new", "check", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)
