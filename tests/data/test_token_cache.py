@@ -112,6 +112,16 @@ def test_large_caches_are_checked_by_size(cache_root, monkeypatch):
         opened(must_not_build)
 
 
+def test_verifying_reads_large_caches_in_full_and_removes_a_damaged_one(cache_root, monkeypatch):
+    monkeypatch.setattr(token_cache, "CHECKED_IN_FULL", 0)
+    cached = opened()
+    token_cache.verify(cached)
+    (entry(cache_root) / "train.tokens").write_bytes(b"\1" * 2 * LENGTH)
+    with pytest.raises(DataError, match=r"was damaged \(the checksum of train\.tokens .* has been removed"):
+        token_cache.verify(opened(must_not_build))
+    assert opened().sha256 == cached.sha256
+
+
 def test_a_failed_build_leaves_nothing_behind(cache_root):
     def fail(writer):
         writer.add("train", np.zeros(LENGTH, np.uint8), 1)
