@@ -69,7 +69,7 @@ def general(sample_rate: int, *, mels: int = 40) -> MelSettings:
     """
     window = 1 << (max(2, round(0.032 * sample_rate)) - 1).bit_length()
     hop = max(1, round(0.016 * sample_rate))
-    return MelSettings(window=window, hop=hop, mels=min(mels, max(1, window // 6)), lowest_hz=60.0)
+    return MelSettings(window=window, hop=hop, mels=min(mels, max(8, window // 6)), lowest_hz=60.0)
 
 
 def log_mel(
