@@ -27,10 +27,10 @@ def resample_weights(clips: int, resamples: int, seed: int) -> np.ndarray:
     return counts.astype(np.float64)
 
 
-def interval(score: float, resampled: np.ndarray) -> tuple[float, float]:
-    """Both ends, from Float64[R]; NaN for fewer than two resamples."""
+def interval(score: float, resampled: np.ndarray, *, least: float = -math.inf) -> tuple[float, float]:
+    """Both ends, from Float64[R], none below the `least` possible score; NaN for fewer than two resamples."""
     if len(resampled) < 2 or not np.isfinite(resampled).all():
         return math.nan, math.nan
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled - resampled.mean(), [tail, 1 - tail])
-    return float(score + low), float(score + high)
+    return max(least, float(score + low)), max(least, float(score + high))

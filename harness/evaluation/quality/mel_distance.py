@@ -108,9 +108,11 @@ def mel_scores(
     training = Gaussian.of(reference.reshape(-1, size))
     distance = frechet_distance(Gaussian.of(flat), training)
     by_clip = influences(flat, training).reshape(len(generated), -1).sum(axis=1)
+    if len(generated) == 1:
+        resamples = 0  # of a single clip nobody knows how it varies
     resampled = distance + (resample_weights(len(generated), resamples, seed) - 1) @ by_clip
-    low, high = interval(distance, resampled)
-    return {"mel_distance": distance, "mel_distance_low": max(0.0, low), "mel_distance_high": high}
+    low, high = interval(distance, resampled, least=0.0)
+    return {"mel_distance": distance, "mel_distance_low": low, "mel_distance_high": high}
 
 
 def mel_distance(generated: np.ndarray, reference: np.ndarray, sample_rate: int) -> float:

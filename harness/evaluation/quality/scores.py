@@ -109,10 +109,10 @@ def _frechet(generated: np.ndarray, reference: np.ndarray, seed: int, resamples:
     training = Gaussian.of(reference)
     fid = frechet_distance(Gaussian.of(generated), training)
     weights = resample_weights(len(generated), resamples, seed)
-    low, high = interval(fid, fid + (weights - 1) @ influences(generated, training))
+    low, high = interval(fid, fid + (weights - 1) @ influences(generated, training), least=0.0)
     return {
         "fid": fid,
-        "fid_low": max(0.0, low),
+        "fid_low": low,
         "fid_high": high,
         "fid_infinity": extrapolated(generated, training, np.random.default_rng(seed)),
     }
@@ -121,7 +121,7 @@ def _frechet(generated: np.ndarray, reference: np.ndarray, seed: int, resamples:
 def _inception(generated: np.ndarray, reference: np.ndarray, seed: int, resamples: int) -> dict[str, float]:
     value = inception_score(generated)
     weights = resample_weights(len(generated), resamples, seed)
-    low, high = interval(value, resampled_inception_scores(generated, weights))
+    low, high = interval(value, resampled_inception_scores(generated, weights), least=1.0)
     return {
         "inception_score": value,
         "inception_score_low": low,
