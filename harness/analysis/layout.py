@@ -5,14 +5,13 @@ What is decided here holds for the terminal, Markdown and LaTeX alike; they add 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.quantities import compact, quantity, scale_of
-from harness.analysis.statistics import Estimate, Verdict
+from harness.analysis.numbers import decimals, number
+from harness.analysis.quantities import compact, quantity
+from harness.analysis.statistics import POWER, Estimate, Verdict, seeds_needed, smallest_difference
 from harness.contracts import Column
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ class Header:
     title: str
     unit: str = ""
     arrow: str = ""
+    words: bool = False  # not numbers: set to the left, may be broken
 
 
 @dataclass(frozen=True)
@@ -39,47 +39,68 @@ class Cell:
 
 @dataclass(frozen=True)
 class Layout:
+    """Rows of cells under headers, and how to read them."""
+
     headers: list[Header]
     rows: list[list[Cell]]
+
+    def notes(self, best: str, verdicts: str) -> list[str]:
+        """In the words of a medium that shows the best and verdicts like this."""
+        return []
+
+
+@dataclass(frozen=True)
+class SummaryLayout(Layout):
+    """One row a variant."""
+
     failures: list[str] = field(default_factory=list)  # "layers=2: 1 diverged"
     interval: bool = True  # some variant has two seeds or more
     base: str = ""
+    power: str = ""
 
     def notes(self, best: str, verdicts: str) -> list[str]:
-        """How to read the table, in the words of a medium that shows the best and verdicts like this."""
         lines = []
         if len(self.headers) == 2:
             lines.append("Nothing was measured.")
         elif self.interval:
             lines.append(
                 "Mean ± half width of the 95 % t interval over seeds; n: successful trials. "
-                f"{best}: best of the column; ≈: indistinguishable from it, paired by seed."
+                f"{best}: best of the column; ≈ beside a mean: may be as good, for all that the seeds say."
             )
         else:
             lines.append(f"One seed each: no interval, no verdict. {best}: best of the column.")
         if self.interval and any(header.name == "difference" for header in self.headers):
             lines.append(
-                f"Δ: difference to {self.base}, paired by seed, one comparison at a time; {verdicts}."
+                f"Δ: difference to {self.base}, paired by seed; {verdicts}: at most 5 % that any verdict "
+                "of the column is false (Holm)."
             )
+        if self.power:
+            lines.append(self.power)
         if self.failures:
             lines.append(f"Not ok, and in no average: {'; '.join(self.failures)}.")
         return lines
 
 
 def lay_out(
-    summary: pd.DataFrame, columns: Mapping[str, Column], base: str, *, narrow: bool = False
-) -> Layout:
+    summary: pd.DataFrame,
+    columns: Mapping[str, Column],
+    base: str,
+    *,
+    narrow: bool = False,
+    shown: Sequence[str] = (),
+) -> SummaryLayout:
     """Columns that are empty in every row are left out; the leading result carries its difference.
 
     `narrow` is for a terminal: fewer columns, short titles, and only the leading result's interval.
+    `shown`: these measured columns in this order, instead of the usual ones.
     """
     names = [str(name).removesuffix("_mean") for name in summary.columns if str(name).endswith("_mean")]
     filled = [name for name in names if summary[f"{name}_mean"].notna().any()]
-    shown = compact(filled, columns, narrow=narrow)
-    leading = next((name for name in shown if quantity(name, columns).better), None)
+    chosen = [name for name in shown if name in filled] or compact(filled, columns, narrow=narrow)
+    leading = next((name for name in chosen if quantity(name, columns).better), None)
 
-    headers = [Header("variant", "Variant"), Header("n", "n")]
-    for name in shown:
+    headers = [Header("variant", "Variant", words=True), Header("n", "n")]
+    for name in chosen:
         what = quantity(name, columns)
         headers.append(Header(name, what.short if narrow else what.label, what.unit, what.arrow))
         if name == leading and summary[f"{leading}_difference"].notna().any():
@@ -87,44 +108,44 @@ def lay_out(
     rows = summary.to_dict("records")
     exact = {leading} if narrow and leading else None
     cells = [_cells(rows, header, leading, base, exact) for header in headers]
-    return Layout(
+    return SummaryLayout(
         headers,
         [list(row) for row in zip(*cells, strict=True)],
-        failures=[f"{row['variant']}: {row['not_ok']}" for row in rows if row["not_ok"]],
-        interval=any((summary[f"{name}_n"] > 1).any() for name in shown),
+        failures=not_ok(rows),
+        interval=any((summary[f"{name}_n"] > 1).any() for name in chosen),
         base=base,
+        power=power_note(summary, leading, columns) if leading else "",
     )
 
 
-def decimals(column: Sequence[Estimate]) -> int:
-    """Digits after the point for a whole column: two of its typical half width, within reason."""
-    known = [each for each in column if math.isfinite(each.mean) and not scale_of(each.mean)[1]]
-    if all(float(each.mean).is_integer() for each in known):
-        return 0
-    magnitude = _exponent(median(abs(each.mean) for each in known if each.mean))
-    most = max(0, (3 if magnitude >= 0 else 2) - magnitude)
-    half_widths = [each.half_width for each in known if each.half_width > 0]
-    return min(max(0, 1 - _exponent(median(half_widths))), most) if half_widths else most
+def not_ok(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """``layers=2: 1 diverged`` of every row that counts a failure."""
+    return [f"{row['variant']}: {row['not_ok']}" for row in rows if row["not_ok"]]
 
 
-def number(estimate: Estimate, digits: int, *, interval: bool = True, signed: bool = False) -> str:
-    """``1.234 ± 0.012``; from ten thousand on in thousands and so forth, ``68.4k ± 0.3k``.
-
-    A half width that vanishes at these digits is left out, as is one that nobody knows.
-    """
-    mean, half_width = estimate.mean, estimate.half_width
-    if math.isnan(mean):
+def power_note(summary: pd.DataFrame, name: str, columns: Mapping[str, Column]) -> str:
+    """What so few seeds cannot show of a column, of the variant in the middle; empty where nobody knows."""
+    known = summary[summary[f"{name}_detectable"] > 0]
+    if known.empty:
         return ""
-    if math.isinf(mean):
-        return "∞" if mean > 0 else "−∞"
-    scale, suffix = scale_of(mean)
-    if suffix:
-        digits = max(0, 2 - _exponent(mean / scale))
-    text = f"{mean / scale:+z.{digits}f}" if signed else f"{mean / scale:z.{digits}f}"
-    half = f"{half_width / scale:.{digits}f}"
-    if interval and not math.isnan(half_width) and float(half) > 0:
-        text += f"{suffix} ± {half}"
-    return f"{text}{suffix}".replace("-", "−")
+    pairs = sorted({int(n) for n in known[f"{name}_pairs"]})
+    family = int(summary[f"{name}_p"].notna().sum())
+    what = quantity(name, columns)
+    smallest = float(known[f"{name}_detectable"].median())
+    comparisons = f"{family} comparisons" if family > 1 else "one comparison"
+    seeds = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    half = smallest_difference(1.0, pairs[-1], comparisons=family) / 2
+    return (
+        f"With {seeds} seeds and {comparisons}, a difference in {what.label} under "
+        f"{f'{smallest:.2g} {what.unit}'.strip()} would probably not be seen "
+        f"({100 * POWER:.0f} % power, the typical variant); half of it takes about "
+        f"{seeds_needed(1.0, half, comparisons=family)} seeds."
+    )
+
+
+def count_of(ok: int, not_ok: int) -> str:
+    """``3``, or ``2/3`` where one failed."""
+    return f"{ok}/{ok + not_ok}" if not_ok else f"{ok}"
 
 
 def _cells(
@@ -134,7 +155,7 @@ def _cells(
     if header.name == "variant":
         return [Cell(row["variant"]) for row in rows]
     if header.name == "n":
-        return [Cell(_count(row["n_ok"], row["n_not_ok"])) for row in rows]
+        return [Cell(count_of(row["n_ok"], row["n_not_ok"])) for row in rows]
     if header.name == "difference":
         column = [
             _estimate(row, f"{leading}_difference", ("", "_low", "_high"), f"{leading}_pairs") for row in rows
@@ -159,11 +180,3 @@ def _cells(
 def _estimate(row: dict[Any, Any], name: str, parts: tuple[str, ...], count: str) -> Estimate:
     mean, low, high = (row[f"{name}{part}"] for part in parts)
     return Estimate(mean, low, high, row[count])
-
-
-def _count(ok: int, not_ok: int) -> str:
-    return f"{ok}/{ok + not_ok}" if not_ok else f"{ok}"
-
-
-def _exponent(value: float) -> int:
-    return math.floor(math.log10(abs(value))) if value else 0

@@ -1,12 +1,12 @@
-"""The compact summary in Markdown and in LaTeX (booktabs). Names are escaped: they come from users."""
+"""A layout in Markdown and in LaTeX (booktabs). Names are escaped: they come from users."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.analysis.layout import Cell, Header, lay_out
+from harness.analysis.layout import Cell, Header, Layout, lay_out
 from harness.contracts import Column
 
 if TYPE_CHECKING:
@@ -30,32 +30,53 @@ _LATEX = {
     "∞": r"$\infty$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
+    "→": r"$\to$",
+    "≤": r"$\le$",
 }
 
 
 def markdown(
-    summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str, title: str, question: str
+    summary: pd.DataFrame,
+    columns: Mapping[str, Column],
+    *,
+    base: str,
+    title: str,
+    question: str,
+    shown: Sequence[str] = (),
 ) -> str:
     """A page: title, question, table, and how to read it."""
-    layout = lay_out(summary, columns, base)
-    align = [":---" if header.name == "variant" else "---:" for header in layout.headers]
-    rows = [[escape_markdown(_heading(header)) for header in layout.headers], align]
-    rows += [[_markdown_cell(cell) for cell in row] for row in layout.rows]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    notes = [escape_markdown(note) for note in layout.notes("Bold", VERDICTS)]
-    blocks = [f"# {escape_markdown(title)}", escape_markdown(question), table, *notes]
+    layout = lay_out(summary, columns, base, shown=shown)
+    blocks = [f"# {escape_markdown(title)}", escape_markdown(question), markdown_table(layout)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def latex(
-    summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str, title: str, question: str
+    summary: pd.DataFrame,
+    columns: Mapping[str, Column],
+    *,
+    base: str,
+    title: str,
+    question: str,
+    shown: Sequence[str] = (),
 ) -> str:
     """A `table` environment with booktabs rules, ready for ``\\input``."""
-    layout = lay_out(summary, columns, base)
+    return latex_table(lay_out(summary, columns, base, shown=shown), title=title, heading=question)
+
+
+def markdown_table(layout: Layout) -> str:
+    """The table and below it how to read it, a paragraph each."""
+    align = [":---" if header.words else "---:" for header in layout.headers]
+    rows = [[escape_markdown(_heading(header)) for header in layout.headers], align]
+    rows += [[_markdown_cell(cell) for cell in row] for row in layout.rows]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([table, *(escape_markdown(note) for note in layout.notes("Bold", VERDICTS))])
+
+
+def latex_table(layout: Layout, *, title: str, heading: str = "") -> str:
+    """`heading` opens the caption; `title` stands in for it, and names the label."""
     rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in layout.rows]
     notes = " ".join(escape_latex(note) for note in layout.notes("Bold", VERDICTS))
-    heading = question or f"{title}."
-    caption = f"{escape_latex(heading)} {notes}"
+    caption = f"{escape_latex(heading or f'{title}.')} {notes}"
     label = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")
     return "\n".join(
         [
@@ -63,7 +84,7 @@ def latex(
             r"\begin{table}[t]",
             r"\centering",
             r"\footnotesize",
-            rf"\begin{{tabular}}{{l{'r' * (len(layout.headers) - 1)}}}",
+            rf"\begin{{tabular}}{{{''.join('l' if header.words else 'r' for header in layout.headers)}}}",
             r"\toprule",
             " & ".join(escape_latex(f"{header.title} {header.arrow}".strip()) for header in layout.headers)
             + r" \\",

@@ -10,29 +10,44 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from harness.analysis.layout import lay_out
 from harness.analysis.quantities import quantity
 from harness.analysis.statistics import (
+    ENOUGH,
+    Contrast,
+    Direction,
     best_of,
     by_seed,
     check_one_row_a_trial,
-    estimate,
-    paired_difference,
-    verdict,
+    contrasts,
+    interquartile_mean,
+    may_be_best,
+    percentile_interval,
+    probability_of_improvement,
+    smallest_difference,
+    stratified_resamples,
+    t_interval,
 )
+from harness.analysis.terminal import as_terminal_table
 from harness.contracts import Column
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.table import Table
 
 SETTINGS = frozenset({"seed", "layers", "width", "threads", "train_steps", "train_tokens"})
 """Numeric columns of a table that were chosen, not measured."""
 
-NARROW_UNIT = 8
-"""Units longer than this take two lines in a terminal."""
+PARTS = (
+    *("mean", "low", "high", "n", "iqm", "iqm_low", "iqm_high"),
+    *("difference", "difference_low", "difference_high", "pairs", "p", "p_corrected", "detectable"),
+    *("improvement", "improvement_low", "improvement_high", "verdict", "standing"),
+)
+"""What a summary says of a measured column `x`, each in a column `x_…`; see `summarise`."""
 
 
 def summarise(
@@ -42,14 +57,20 @@ def summarise(
 
     variant, n_ok, n_not_ok, not_ok (how often which status), and for each measured column `x`:
         x_mean, x_low, x_high, x_n: mean and 95 % t interval over the successful seeds
-        x_difference, …_low, …_high, x_pairs: to the base, paired by seed
-        x_verdict: better, worse, indistinguishable, or - where nobody can say
-        x_standing: best; tied, where the interval of the paired difference to the best holds zero
+        x_iqm, …_low, …_high: interquartile mean with its bootstrap interval, from `ENOUGH` seeds on
+        x_difference, …_low, …_high, x_pairs: to the base, paired by seed; the interval is of this
+            comparison alone
+        x_p, x_p_corrected: of no difference; corrected for all variants of the column (Holm)
+        x_detectable: the smallest difference that had a chance of 80 % to be seen
+        x_improvement, …_low, …_high: how often a seed of it does better than a seed of the base, with
+            its bootstrap interval from `ENOUGH` seeds on
+        x_verdict: better, worse or indistinguishable, by x_p_corrected; - where nobody can say
+        x_standing: best; tied, where it may be the best for all that the seeds say; see `may_be_best`
 
     Raises: ValueError for a table with rows that do not belong, or with two rows for one trial.
     """
     check_one_row_a_trial(table, variants)
-    parts = [_counts(table, variants)]
+    parts = [counts(table, variants)]
     parts += [_measured(table, name, columns, variants, base) for name in measured(table)]
     return pd.concat(parts, axis="columns").reset_index(names="variant")
 
@@ -67,13 +88,16 @@ def measured(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _counts(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
+def counts(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
+    """variant -> n_ok, n_not_ok, not_ok: how many trials succeeded, and how the others ended."""
+    statuses = {variant: Counter[str]() for variant in variants}
+    for variant, status in zip(table["variant"], table["status"], strict=True):
+        statuses[variant][status] += 1
     rows = {}
-    for variant in variants:
-        statuses = Counter(table.loc[table["variant"] == variant, "status"])
-        ok = statuses.pop("ok", 0)
-        why = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-        rows[variant] = {"n_ok": ok, "n_not_ok": statuses.total(), "not_ok": why}
+    for variant, found in statuses.items():
+        ok = found.pop("ok", 0)
+        why = ", ".join(f"{count} {status}" for status, count in sorted(found.items()))
+        rows[variant] = {"n_ok": ok, "n_not_ok": found.total(), "not_ok": why}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -82,65 +106,65 @@ def _measured(
 ) -> pd.DataFrame:
     better = quantity(name, columns).better
     values = by_seed(table, name).reindex(columns=[*variants])
-    means = {variant: estimate(values[variant]).mean for variant in variants}
-    best = best_of(means, better)
+    means = t_interval(values.to_numpy())
+    to_base = contrasts(values, base, better) if base in values else {}
+    family = sum(contrast.p == contrast.p for contrast in to_base.values())
+    best = best_of(dict(zip(variants, means.mean.tolist(), strict=True)), better)
+    tied = may_be_best(values, best) if best is not None else set()
+    runs = dict(zip(variants, (_runs(column) for column in values.to_numpy().T), strict=True))
     rows = {}
-    for variant in variants:
-        own = estimate(values[variant])
-        row: dict[str, Any] = dict(zip(("mean", "low", "high", "n"), own, strict=True))
-        if base in values and variant != base:
-            difference = paired_difference(values[variant], values[base])
-            parts = ("difference", "difference_low", "difference_high", "pairs")
-            row |= dict(zip(parts, difference, strict=True))
-            row["verdict"] = verdict(difference, better)
-        else:
-            row |= {"pairs": 0, "verdict": "-"}
-        row["standing"] = ""
-        if variant == best:
-            row["standing"] = "best"
-        elif best is not None:
-            to_best = paired_difference(values[variant], values[best])
-            row["standing"] = "tied" if verdict(to_best, better) == "indistinguishable" else ""
+    for place, variant in enumerate(variants):
+        row: dict[str, Any] = {part: getattr(means, part)[place] for part in ("mean", "low", "high", "n")}
+        row |= _aggregates(runs[variant], None if variant == base else runs.get(base), better)
+        row |= _to_base(to_base.get(variant), family)
+        row["standing"] = "best" if variant == best else "tied" if variant in tied else ""
         rows[variant] = row
-    order = ["mean", "low", "high", "n", "difference", "difference_low", "difference_high"]
     frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame = frame.reindex(columns=[*order, "pairs", "verdict", "standing"])
-    return frame.add_prefix(f"{name}_")
+    return frame.reindex(columns=[*PARTS]).add_prefix(f"{name}_")
 
 
-def terminal_table(summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str) -> Table:
-    """The compact summary for a terminal of 100 columns or more. Names are printed as they are."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    layout = lay_out(summary, columns, base, narrow=True)
-    signs = {
-        "better": ("▲", "green"),
-        "worse": ("▼", "red"),
-        "indistinguishable": ("≈", "dim"),
-        "-": ("", ""),
+def _to_base(contrast: Contrast | None, family: int) -> dict[str, Any]:
+    """family: of how many comparisons this is one."""
+    if contrast is None:  # the base itself, or a base that was never measured
+        return {"pairs": 0, "verdict": "-"}
+    difference = contrast.difference
+    return {
+        "difference": difference.mean,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "pairs": difference.n,
+        "p": contrast.p,
+        "p_corrected": contrast.p_corrected,
+        "detectable": smallest_difference(contrast.deviation, difference.n, comparisons=max(1, family)),
+        "verdict": contrast.verdict,
     }
-    table = Table(
-        caption=Text("\n".join(layout.notes("Bold", "▲ better, ▼ worse, ≈ indistinguishable"))),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        header_style="bold",
-        show_edge=False,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for header in layout.headers:
-        unit = header.unit.replace("/", "/\n") if len(header.unit) > NARROW_UNIT else header.unit
-        title = "\n".join(filter(None, [f"{header.title} {header.arrow}".strip(), unit]))
-        left = header.name == "variant"
-        table.add_column(Text(title), justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    for row in layout.rows:
-        cells = []
-        for cell in row:
-            text = Text(cell.text, style="bold" if cell.best else "")
-            sign, colour = signs[cell.verdict]
-            text.append(f" {'≈' if cell.tied else sign}".rstrip(), style=colour if not cell.tied else "dim")
-            cells.append(text)
-        table.add_row(*cells)
-    return table
+
+
+def _aggregates(own: NDArray[Any], base: NDArray[Any] | None, better: Direction) -> dict[str, float]:
+    """What outliers do not move. The draws depend on the number of seeds alone, not on the suite."""
+    row = {}
+    if len(own) >= ENOUGH:
+        row["iqm"] = float(interquartile_mean(own))
+        drawn = interquartile_mean(stratified_resamples(own, seed=0))
+        row["iqm_low"], row["iqm_high"] = percentile_interval(drawn)
+    if base is None or better is None or not len(own) or not len(base):
+        return row
+    sign = -1.0 if better == "lower" else 1.0
+    row["improvement"] = float(probability_of_improvement(sign * own, sign * base))
+    if min(len(own), len(base)) >= ENOUGH:
+        ours, theirs = stratified_resamples(sign * own, seed=0), stratified_resamples(sign * base, seed=1)
+        drawn = probability_of_improvement(ours, theirs)
+        row["improvement_low"], row["improvement_high"] = percentile_interval(drawn)
+    return row
+
+
+def _runs(column: NDArray[Any]) -> NDArray[Any]:
+    """The successful seeds of a variant, as rliable's runs of one task: Float[N, 1]."""
+    return column[~np.isnan(column)][:, None]
+
+
+def terminal_table(
+    summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str, shown: Sequence[str] = ()
+) -> Table:
+    """The compact summary for a terminal; `shown` as of `layout.lay_out`."""
+    return as_terminal_table(lay_out(summary, columns, base, narrow=True, shown=shown))

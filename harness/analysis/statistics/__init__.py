@@ -4,6 +4,7 @@ Formulas and what the simulations show of them: docs/statistics.md.
 """
 
 from harness.analysis.statistics.bootstrap import (
+    ENOUGH,
     interquartile_mean,
     percentile_interval,
     probability_of_improvement,
@@ -14,6 +15,7 @@ from harness.analysis.statistics.estimates import (
     CONFIDENCE,
     Direction,
     Estimate,
+    Means,
     best_of,
     by_seed,
     check_one_row_a_trial,
@@ -25,6 +27,8 @@ from harness.analysis.statistics.paired import (
     Contrast,
     Verdict,
     contrasts,
+    may_be_best,
+    p_value,
     paired_difference,
     verdict,
 )
@@ -32,10 +36,12 @@ from harness.analysis.statistics.power import POWER, seeds_needed, smallest_diff
 
 __all__ = [
     "CONFIDENCE",
+    "ENOUGH",
     "POWER",
     "Contrast",
     "Direction",
     "Estimate",
+    "Means",
     "Verdict",
     "best_of",
     "by_seed",
@@ -45,6 +51,8 @@ __all__ = [
     "estimates",
     "holm",
     "interquartile_mean",
+    "may_be_best",
+    "p_value",
     "paired_difference",
     "percentile_interval",
     "probability_of_improvement",

@@ -36,6 +36,8 @@ class Contrast(NamedTuple):
     """One variant against another that all are compared with."""
 
     difference: Estimate
+    deviation: float
+    """Standard deviation of the differences of the seeds."""
     p: float
     """Of this comparison alone."""
     p_corrected: float
@@ -78,13 +80,27 @@ def contrasts(
     found = t_interval(differences, confidence)
     p = p_value(found)
     corrected = holm(p, comparisons=comparisons)
-    estimates = map(Estimate, *(part.tolist() for part in (found.mean, found.low, found.high, found.n)))
+    deviations = found.error * np.sqrt(found.n)
+    columns = (*found[:4], deviations, p, corrected)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     return {
-        str(variant): Contrast(difference, own, all_, _verdict(difference.mean, all_, better, confidence))
-        for variant, difference, own, all_ in zip(
-            others.columns, estimates, p.tolist(), corrected.tolist(), strict=True
+        str(variant): Contrast(
+            Estimate(mean, low, high, n), deviation, own, all_, _verdict(mean, all_, better, confidence)
         )
+        for variant, (mean, low, high, n, deviation, own, all_) in zip(others.columns, rows, strict=True)
     }
+
+
+def may_be_best(values: pd.DataFrame, best: str, confidence: float = CONFIDENCE) -> set[str]:
+    """The variants of which the seeds do not show that `best`, the one with the best mean, is better.
+
+    With the best they are a set that holds the truly best with this confidence: each is asked by a
+    one-sided test whether it is no worse, at the level shared by all who might have looked the best.
+    Gupta (1965), On some multiple decision rules, with each pair's own variance.
+    """
+    others = contrasts(values, best, None, confidence=confidence)
+    rivals = sum(not math.isnan(contrast.p) for contrast in others.values())
+    return {variant for variant, contrast in others.items() if contrast.p / 2 * rivals > 1 - confidence}
 
 
 def p_value(means: Means, against: float | NDArray[Any] = 0.0) -> NDArray[Any]:

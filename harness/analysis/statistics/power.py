@@ -10,6 +10,7 @@ threshold on the wrong side is left out: it is below 1e-6 at any useful power.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from harness.analysis.statistics.estimates import CONFIDENCE
 
@@ -29,12 +30,17 @@ def smallest_difference(
     confidence: float = CONFIDENCE,
 ) -> float:
     """The difference that `n` pairs of seeds would show with this chance; NaN for fewer than two."""
-    from scipy.special import nctdtrinc, stdtrit
-
     if n < 2 or not math.isfinite(deviation):
         return math.nan
-    threshold = stdtrit(n - 1, 1 - (1 - confidence) / 2 / comparisons)
-    return float(nctdtrinc(n - 1, 1 - power, threshold)) * deviation / math.sqrt(n)
+    return _noncentrality(n - 1, comparisons, power, confidence) * deviation / math.sqrt(n)
+
+
+@cache
+def _noncentrality(degrees: int, comparisons: int, power: float, confidence: float) -> float:
+    from scipy.special import nctdtrinc, stdtrit
+
+    threshold = stdtrit(degrees, 1 - (1 - confidence) / 2 / comparisons)
+    return float(nctdtrinc(degrees, 1 - power, threshold))
 
 
 def seeds_needed(
@@ -46,13 +52,19 @@ def seeds_needed(
     confidence: float = CONFIDENCE,
 ) -> int | None:
     """Pairs of seeds that would show this difference; None for more than `MANY_SEEDS`."""
-    known = {"comparisons": comparisons, "power": power, "confidence": confidence}
+
+    def visible(n: int) -> bool:
+        smallest = smallest_difference(
+            deviation, n, comparisons=comparisons, power=power, confidence=confidence
+        )
+        return smallest <= difference
+
     low, high = 2, MANY_SEEDS  # the smallest difference falls with n: search by halves
-    if not smallest_difference(deviation, high, **known) <= difference:  # type: ignore[arg-type]
+    if not visible(high):
         return None
     while low < high:
         middle = (low + high) // 2
-        if smallest_difference(deviation, middle, **known) <= difference:  # type: ignore[arg-type]
+        if visible(middle):
             high = middle
         else:
             low = middle + 1
