@@ -210,12 +210,11 @@ def build_level(config: PoolformerConfig, level: int) -> SkipBlock | TemporalSta
 
 def _placed(part: SkipBlock | TemporalStack, strides: Sequence[int], level: int = 0) -> Iterator[PlacedMixer]:
     """The mixers of a level and of all that is below it."""
-    bottom = isinstance(part, TemporalStack)
-    for blocks in (part,) if bottom else (part.down, part.up):
+    for blocks in (part,) if isinstance(part, TemporalStack) else (part.down, part.up):
         for block in blocks:
             if not isinstance(block.layer, MLP):
                 yield PlacedMixer(layer=block.layer, level=level, stride=strides[level])
-    if not bottom:
+    if isinstance(part, SkipBlock):
         yield from _placed(part.inner, strides, level + 1)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from harness.contracts import Column, Lane, MetricContext, PlacedMixer, require
 from harness.evaluation.horizon.cut import cut_bits, distances, masked_bits, phase_of
 from harness.evaluation.horizon.decays import memories
-from harness.evaluation.horizon.gradient import GradientSizes, measure_gradients
+from harness.evaluation.horizon.gradient import GradientSizes, boundary, measure_gradients, reaches
 from harness.evaluation.horizon.levels import CannotIsolate, levels_of, placed_mixers
 from harness.evaluation.horizon.summary import (
     Curve,
@@ -104,7 +104,7 @@ class Horizon:
         """Evenly spaced clips that are read, in windows of the training crop."""
         phases: int = 2
         """Offsets of the cuts that a batch is measured at for every distance."""
-        gradient_batches: int = 8
+        gradient_batches: int = 4
         """Passes whose gradients are taken apart, of one window for each distance; 0: none."""
         batch_tokens: int | None = None
         """Tokens of a forward pass; null: what suits the device."""
@@ -127,7 +127,7 @@ class Horizon:
         if not mixers:
             return {"horizon_levels": 0, "horizon_remarks": "no layer of this model has a memory"}
         strides = levels_of(mixers)
-        batches = list(self._batches(context))
+        batches = list(self._batches(context, self.config.clips))
         length = max(tokens.shape[1] for tokens, _ in batches)
         rate = context.dataset.sample_rate
         scale = 1000 / rate if rate else math.nan
@@ -149,11 +149,11 @@ class Horizon:
             "horizon_remarks": "; ".join(remarks),
         }
 
-    def _batches(self, context: MetricContext) -> Iterator[Batch]:
+    def _batches(self, context: MetricContext, clips: int) -> Iterator[Batch]:
         return window_batches(
             context.dataset.splits[self.config.split],
             window=context.config["train"]["crop"],
-            max_clips=self.config.clips,
+            max_clips=clips,
             batch_tokens=self.config.batch_tokens,
             device=context.device,
         )
@@ -202,11 +202,13 @@ class Horizon:
         self, context: MetricContext, mixers: Sequence[PlacedMixer], length: int
     ) -> tuple[GradientSizes, list[str]]:
         """Of full windows alone; what could not be taken apart is remarked."""
-        sizes = GradientSizes()
-        rows = distances(length)
-        wanted = self.config.gradient_batches
-        full = [tokens for tokens, lengths in self._batches(context) for tokens in tokens[lengths == length]]
-        groups = [full[first : first + len(rows)] for first in range(0, len(full), len(rows))][:wanted]
+        sizes, wanted = GradientSizes(), self.config.gradient_batches
+        if not wanted:
+            return sizes, []
+        size = max(len(reaches(length, boundary(length, mixers))), 1)
+        batches = self._batches(context, clips=wanted * size)
+        full = [window for tokens, lengths in batches for window in tokens[lengths == length]]
+        groups = [full[first : first + size] for first in range(0, len(full), size)][:wanted]
         try:
             with precision("float32"):
                 for turn, group in enumerate(groups):
@@ -214,7 +216,7 @@ class Horizon:
                     measure_gradients(context.model, torch.stack(group), mixers, sizes, turn=turn)
         except CannotIsolate as reason:
             return GradientSizes(), [f"no gradients by level: {reason}"]
-        if wanted and not sizes.clips:
+        if not sizes.clips:
             return sizes, ["no gradients by level: windows are too short for the strides"]
         return sizes, []
 
