@@ -2,7 +2,9 @@
 
 Left out: arrays that are not compared, and binary digits that are too fine to be: float64 arrays,
 compared to 1e-9 of their largest value, are rounded to 6e-11 of it; those of SaShiMi, compared to 1e-8,
-to 2e-9. Of its networks one is copied; the others' parameters alone would take half a megabyte.
+to 2e-9. Of its networks one is copied; the others' parameters alone would take half a megabyte. The
+features of the metrics are replaced by fewer with the same mean and covariance, and the training set's
+probabilities by their mean: what they are read for depends on nothing else.
 
     python tests/goldens/slim.py FULL_SET
 """
@@ -16,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from scipy import linalg
 
 NETWORK = "sashimi/s44_glu"
 CASES = ("poolformer/*", "poolformer_layers/*", "sashimi/s4block_layer", NETWORK, "rglru/*", "mamba/*")
@@ -24,6 +27,8 @@ UNREAD_OF_NETWORKS = ("state_used/", "kernel/", "gradK/", "output_step")
 """And the gradients of C~, the parameter that the original has in the place of C."""
 BITS, BITS_OF_NETWORKS = 33, 28
 REPEATED_ARRAYS = ("mamba/output_step",)  # rounded, it is `output`
+METRICS = ("metrics/balanced", "metrics/imbalanced")
+DRAWN_AGAIN = ("mis_pairs", "is_permutation")  # by numpy's legacy generator, which does not change
 UNREAD_FACTS = ("arrays", "parameter_meaning", "pooled_init_statistics", "per_module", "per_block")
 
 
@@ -66,6 +71,28 @@ def main(source: Path) -> None:
                     if f"{folder.name}/{name}" not in REPEATED_ARRAYS
                 }
             write(folder / path.name, arrays)
+    for case in METRICS:
+        facts = json.loads((source / f"{case}.json").read_text())
+        del facts["arrays"]
+        (here / f"{case}.json").write_text(json.dumps(facts, separators=(",", ":")) + "\n")
+        with np.load(source / f"{case}.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if name not in DRAWN_AGAIN}
+        for name in ("feat_data", "feat_gen"):
+            arrays[name] = of_equal_moments(arrays[name].astype(np.float64))
+        arrays["probs_data"] = arrays["probs_data"].astype(np.float64).mean(axis=0, keepdims=True)
+        write(here / f"{case}.npz", arrays)
+
+
+def of_equal_moments(features: np.ndarray) -> np.ndarray:
+    """As few clips as have the mean and the covariance of these: [N, F] -> [F + 1, F].
+
+    A Fréchet distance depends on nothing else. Orthonormal columns, each of sum zero, take the place
+    of the clips' own in a QR decomposition.
+    """
+    size = features.shape[1]
+    mean = features.mean(axis=0)
+    factor = np.linalg.qr(features - mean, mode="r") / math.sqrt(len(features) - 1)
+    return mean + math.sqrt(size) * linalg.helmert(size + 1).T @ factor
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
