@@ -19,7 +19,7 @@ from harness.contracts import require
 from harness.data import token_cache
 from harness.data.audio import AudioConfig, AudioDataset, count_note, tokenise
 from harness.data.audio_file import SUFFIXES, read_audio
-from harness.data.contents import remembered_sha256
+from harness.data.contents import content_sha256, remembered_sha256
 from harness.errors import DataError
 
 SHORTEST_REST = 0.1
@@ -62,8 +62,21 @@ class AudioFolder(AudioDataset):
         self.folder = Path(config.path).expanduser()
         self.files = find_files(self.folder)
         self.content = remembered_sha256(self.folder, self.files)
+        self.files_sha256 = self.content
+        self.label_names = label_names(self.files)[0]
         self.source = f"the {len(self.files)} sound files of the folder {self.folder.resolve().name}"
         super().__init__(config)
+
+    @staticmethod
+    def located(config: Any) -> str:
+        return str(Path(config.path).expanduser())
+
+    def verify_files(self) -> None:
+        if content_sha256(self.folder, self.files) != self.content:
+            raise DataError(f"the files in {self.folder} have changed since the tokens were made")
+
+    def _files_in_words(self) -> list[str]:
+        return [f"{self.folder}: {len(self.files):,} files, sha256 {self.content}"]
 
     def version(self) -> str:
         return f"sha256:{self.content[:16]}"

@@ -21,7 +21,7 @@ from harness.data.audio_file import read_audio
 from harness.data.contents import content_sha256
 from harness.data.digits import DIGITS
 from harness.data.download import Source
-from harness.data.obtain import Remote, obtain
+from harness.data.obtain import Remote, obtain, obtained
 from harness.data.places import find_folder
 from harness.errors import DataError
 
@@ -76,6 +76,17 @@ class FSDD(AudioDataset):
 
     config: Config
 
+    @staticmethod
+    def located(config: Any) -> str:
+        found = _named_folder(quiet=True) or obtained(_remote())
+        return str(found) if found else "not here; `harness data fetch fsdd` gets 16 MB"
+
+    def verify_files(self) -> None:
+        _verify(find_recordings())
+
+    def _files_in_words(self) -> list[str]:
+        return [f"{find_recordings()}: the recordings of commit {COMMIT[:12]}"]
+
     def version(self) -> str:
         return COMMIT
 
@@ -123,9 +134,10 @@ def find_recordings() -> Path:
     return named
 
 
-def _named_folder() -> Path | None:
+def _named_folder(*, quiet: bool = False) -> Path | None:
     """HARNESS_DATA may name the recordings' folder, or one or two levels above."""
-    return find_folder("", ("fsdd/recordings", "recordings", "."), _holds_recordings, "fsdd/recordings")
+    layouts = ("fsdd/recordings", "recordings", ".")
+    return find_folder("", layouts, _holds_recordings, "fsdd/recordings", quiet=quiet)
 
 
 def _holds_recordings(folder: Path) -> bool:
