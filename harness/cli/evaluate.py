@@ -97,6 +97,12 @@ def folder(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the numbers as a CSV file, too.")
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report", help="Results only, without --json: rebuild tables and figures."
+        ),
+    ] = True,
     as_json: JsonOption = False,
     device: DeviceOption = None,
     threads: ThreadsOption = 2,
@@ -121,7 +127,7 @@ def folder(
         _refuse_for_results(against=against, likelihoods=likelihoods)
         from harness.cli.evaluate_results import evaluate_results
 
-        evaluate_results(directory, changes, place, output=output, as_json=as_json)
+        evaluate_results(directory, changes, place, output=output, report=report, as_json=as_json)
         return
     if lengths is not None:
         raise HarnessError("--lengths is for a results folder: sound files end where they end")

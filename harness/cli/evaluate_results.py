@@ -32,7 +32,13 @@ SHOWN = (
 
 
 def evaluate_results(
-    folder: Path, changes: Changes, device: torch.device, *, output: Path | None, as_json: bool
+    folder: Path,
+    changes: Changes,
+    device: torch.device,
+    *,
+    output: Path | None,
+    report: bool,
+    as_json: bool,
 ) -> None:
     """Raises: HarnessError where no trial has clips."""
     from harness.cli.report import write_and_print
@@ -70,7 +76,7 @@ def evaluate_results(
         write_text(output, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
-    else:
+    elif report:
         write_and_print(folder)
 
 

@@ -40,6 +40,9 @@ def sample(
     top_p: Annotated[
         float, typer.Option("--top-p", help="Draw from the likeliest tokens of this much probability.")
     ] = 1.0,
+    label: Annotated[
+        bool, typer.Option("--label/--no-label", help="Note what the classifier hears in each clip.")
+    ] = True,
     device: DeviceOption = None,
     threads: ThreadsOption = 1,
 ) -> None:
@@ -54,6 +57,7 @@ def sample(
     import torch
 
     from harness.evaluation.clips import clips_folder, draw_clips
+    from harness.evaluation.quality.metric import label_clips
     from harness.evaluation.trained import Datasets, load_trained, metric_config, trained
     from harness.store.store import Store
 
@@ -82,7 +86,10 @@ def sample(
                 top_p=top_p,
                 progress=progress,
             )
-        seconds, new = time.monotonic() - began, drawn.added
+            seconds = time.monotonic() - began
+            if label and any(clip.label is None for clip in drawn.clips):
+                label_clips(drawn, dataset, suite, device=torch.device(place), progress=progress)
+        new = drawn.added
         speed = f", {quantity(new * dataset.length / seconds)} samples/s" if new else ""
         typer.echo(f"{done.name}: {len(drawn)} clips, {new} new in {duration(seconds)}{speed}  {folder}")
 

@@ -110,10 +110,10 @@ def judge(
     training, of_recordings = ours.descriptions()
     found |= mel_scores(described[chosen], training, seed=0, resamples=protocol.resamples)
     found |= _repeated(of_recordings, ("mel_distance",))
-    if dataset.splits["train"].labels is None and protocol.extractor in TRAINED_HERE:
+    extractor = classifier_of(dataset, protocol.extractor, device, progress)
+    if extractor is None:
         found["quality_note"] = "the data set has no labels to train a classifier on: mel_distance alone"
         return Judged(columns=_defined(found), embedding=None)
-    extractor = extractor_for(dataset, protocol.extractor, device, progress)
     embedding = embed_all(waveforms, extractor, dataset.sample_rate, "clips", progress)
     reference, of_recordings = ours.embeddings(extractor)
     progress(0.0, f"scoring {len(chosen)} clips")
@@ -127,6 +127,13 @@ def judge(
     if extractor.too_weak:
         found["quality_note"] = f"the classifier is too weak ({_accuracy(extractor)}): its scores mean little"
     return Judged(columns=_defined(found), embedding=embedding)
+
+
+def classifier_of(dataset: Dataset, spec: str, device: torch.device, progress: Progress) -> Extractor | None:
+    """None where it would have to learn from labels that the data set does not have."""
+    if dataset.splits["train"].labels is None and spec in TRAINED_HERE:
+        return None
+    return extractor_for(dataset, spec, device, progress)
 
 
 def _repeated(scores: Scores, names: Sequence[str]) -> dict[str, float]:

@@ -13,10 +13,10 @@ from harness.contracts import Column, Dataset, Lane, MetricContext, require
 from harness.errors import DataError
 from harness.evaluation.clip_folder import ClipFolder
 from harness.evaluation.clips import BATCH, clips_folder, draw_clips
-from harness.evaluation.quality.embedding import QualityError
-from harness.evaluation.quality.judging import Protocol, all_columns, judge
+from harness.evaluation.quality.embedding import Embedding, QualityError
+from harness.evaluation.quality.judging import Protocol, all_columns, classifier_of, judge
 from harness.evaluation.quality.rejection import RULES, Rule
-from harness.evaluation.quality.waveforms import LENGTHS, Drawn, Lengths, Progress
+from harness.evaluation.quality.waveforms import LENGTHS, Drawn, Lengths, Progress, embed_all
 from harness.store.atomic import write_text
 
 DRAWING = 0.7
@@ -122,7 +122,26 @@ def score_clips(
         progress=progress,
     )
     if judged.embedding is not None:
-        probabilities = judged.embedding.probabilities
-        clips.label(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
+        _note_labels(clips, judged.embedding)
     write_text(clips.folder / "quality.json", json.dumps(judged.columns, indent=1) + "\n")
     return judged.columns
+
+
+def label_clips(
+    clips: ClipFolder, dataset: Dataset, config: Quality.Config, *, device: torch.device, progress: Progress
+) -> bool:
+    """Note in the folder's table what the classifier hears; False where the data set has no labels.
+
+    Raises: HarnessError of the classifier.
+    """
+    extractor = classifier_of(dataset, config.extractor, device, progress)
+    if extractor is None or dataset.sample_rate is None:
+        return False
+    drawn = Drawn(clips, len(clips), config.lengths, dataset)
+    _note_labels(clips, embed_all(drawn, extractor, dataset.sample_rate, "clips", progress))
+    return True
+
+
+def _note_labels(clips: ClipFolder, embedding: Embedding) -> None:
+    probabilities = embedding.probabilities
+    clips.label(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist())
