@@ -53,6 +53,8 @@ def run_suite(
     threads: int = 1,
     device: str | None = None,
     address: str = "local",
+    trial_memory: float | None = None,
+    trial_minutes: float | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of a suite and return its table; failed trials are rows with a status.
 
@@ -66,6 +68,8 @@ def run_suite(
         threads=threads,
         device=device,
         address=address,
+        trial_memory=trial_memory,
+        trial_minutes=trial_minutes,
     )
     outcome = run_plan(plan_suite(loaded, options), options, _Silence())
     if outcome.interrupted:
@@ -112,6 +116,12 @@ def measured_columns(path: str | Path) -> dict[str, Column]:
 
 class _Silence:
     """Events that nobody watches."""
+
+    def waiting(self, words: str) -> None:
+        return None
+
+    def planned(self, plan: Any) -> None:
+        return None
 
     def started(self, task: Any) -> None:
         return None

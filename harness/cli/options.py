@@ -38,6 +38,19 @@ SerialOption = Annotated[
 SlotsOption = Annotated[
     int | None, typer.Option("--slots", min=1, help="Trials side by side. Default: one a CPU, or a GPU.")
 ]
+TrialMemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--trial-memory",
+        metavar="GIB",
+        min=0.5,
+        help="Memory that a trial may hold. Default: for each slot an equal share of 9/10 of the machine.",
+    ),
+]
+TrialTimeOption = Annotated[
+    float | None,
+    typer.Option("--trial-time", metavar="MINUTES", help="Time that a trial may take. Default: no limit."),
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="torch threads of a trial.")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu or cuda. Default: cuda where there is a GPU.")

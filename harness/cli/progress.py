@@ -5,10 +5,10 @@ On a terminal the lines live; in a log file each finished trial gets one line.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.format import duration
+from harness.execution.forecast import SHARES, Forecast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from harness.execution.run_trial import Task
     from harness.store.record import Record
 
-SHARES = {"training": (0.0, 0.85), "exclusive": (0.85, 0.15)}
-"""Lane -> where it begins and how much it is of a trial's time, roughly; only the time left uses it."""
-
 
 class Display:
     """Listens to an executor's events."""
@@ -29,14 +26,6 @@ class Display:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self.console = console
-        todo = plan.to_run()
-        self.expected = {planned.trial.key: planned.estimated_seconds for planned in todo}
-        self.fractions = {planned.trial.key: 0.0 for planned in todo}
-        self.slots = plan.slots
-        # A trial that is only to be measured has its training behind it.
-        self.steps = sum(1 if planned.state == "to measure" else len(SHARES) for planned in todo)
-        self.ended_steps = 0
-        self.started_at = time.monotonic()
         self.lines: dict[tuple[str, str], TaskID] = {}
         self.live = Progress(
             TextColumn("{task.description}", markup=False),
@@ -46,7 +35,8 @@ class Display:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.overall = self.live.add_task("all", total=1.0, words="", visible=bool(todo))
+        self.overall = self.live.add_task("all", total=1.0, words="", visible=False)
+        self.planned(plan)
 
     def __enter__(self) -> Display:
         self.live.start()
@@ -54,6 +44,17 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self.live.stop()
+
+    def waiting(self, words: str) -> None:
+        self.console.print(words, highlight=False, markup=False, soft_wrap=True)
+
+    def planned(self, plan: Plan) -> None:
+        todo = plan.to_run()
+        self.forecast = Forecast(plan)
+        # A trial that is only to be measured has its training behind it.
+        self.steps = sum(1 if planned.state == "to measure" else len(SHARES) for planned in todo)
+        self.ended_steps = 0
+        self.live.update(self.overall, visible=bool(todo))
 
     def started(self, task: Task) -> None:
         key = (task.trial.key, task.lane)
@@ -63,27 +64,22 @@ class Display:
     def progress(self, task: Task, fraction: float, text: str) -> None:
         self.started(task)
         self.live.update(self.lines[task.trial.key, task.lane], completed=fraction, words=text)
-        self._advance(task, fraction)
+        self.forecast.progress(task, fraction)
+        self._show_overall()
 
     def ended(self, task: Task, record: Record) -> None:
         self.started(task)
-        self.live.remove_task(self.lines[task.trial.key, task.lane])
-        failed = record.status != "ok"
-        self.ended_steps += len(SHARES) if failed and task.lane == "training" else 1
-        self._advance(task, 1.0, whole=failed)
+        self.live.remove_task(self.lines.pop((task.trial.key, task.lane)))
+        both = task.lane == "training" and (record.status != "ok" or record.finished)
+        self.ended_steps += len(SHARES) if both else 1
+        self.forecast.ended(task, record)
+        self._show_overall()
         self.console.print(self._ending(task, record), highlight=False, markup=False, soft_wrap=True)
 
-    def _advance(self, task: Task, fraction: float, whole: bool = False) -> None:
-        """Note how far a trial is; say how far all are, and how long the rest will take."""
-        before, share = SHARES[task.lane]
-        self.fractions[task.trial.key] = 1.0 if whole else before + share * fraction
-        total = sum(self.expected.values())
-        done = sum(self.expected[key] * fraction for key, fraction in self.fractions.items())
-        elapsed = time.monotonic() - self.started_at
-        # The estimate is all there is at first; then what has been done tells better.
-        left = elapsed * (total - done) / done if done > 0.05 * total else (total - done) / self.slots
-        words = f"{self.ended_steps}/{self.steps}, about {duration(left)} left"
-        self.live.update(self.overall, completed=done / total if total else 1.0, words=words)
+    def _show_overall(self) -> None:
+        left = duration(self.forecast.seconds_left)
+        words = f"{self.ended_steps}/{self.steps}, about {left} left"
+        self.live.update(self.overall, completed=self.forecast.fraction, words=words)
 
     def _ending(self, task: Task, record: Record) -> str:
         name = f"[{self.ended_steps}/{self.steps}] {self._name(task)}"

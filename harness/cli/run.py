@@ -17,6 +17,8 @@ from harness.cli.options import (
     SlotsOption,
     SuiteArgument,
     ThreadsOption,
+    TrialMemoryOption,
+    TrialTimeOption,
 )
 
 if TYPE_CHECKING:
@@ -39,12 +41,17 @@ def run(
     slots: SlotsOption = None,
     threads: ThreadsOption = 1,
     device: DeviceOption = None,
+    trial_memory: TrialMemoryOption = None,
+    trial_time: TrialTimeOption = None,
 ) -> None:
     """Run a suite. Trials that are done already are not run again; a second run continues the first.
 
     Example: harness run suites/pooling_ablation.yaml --set data.name=fsdd --results results/fsdd
 
-    Exit code: 0 all trials ok, 1 some failed, 2 a usage error, 130 interrupted.
+    Ctrl-C, SIGTERM and SIGUSR1 end it within ten seconds, with everything saved: running trials continue
+    where they were when the same command is given again.
+
+    Exit code: 0 all trials ok, 1 some failed, 2 a usage error, 130 interrupted, 143 by SIGTERM.
     """
     from harness.cli.plan import summary_line
     from harness.cli.progress import Display
@@ -54,7 +61,14 @@ def run(
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
     options = RunOptions(
-        results=results, serial=serial, address=address, slots=slots, threads=threads, device=device
+        results=results,
+        serial=serial,
+        address=address,
+        slots=slots,
+        threads=threads,
+        device=device,
+        trial_memory=trial_memory,
+        trial_minutes=trial_time,
     )
     planned = plan_suite(loaded, options)
     console = make_console(stderr=True)

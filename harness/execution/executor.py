@@ -8,14 +8,26 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.execution.run_trial import Task, run_task
+from harness.execution.signals import StopAsked
+from harness.store.atomic import remove_leftovers
+from harness.store.lock import only_one_at_a_time
 from harness.store.record import Record
+
+if TYPE_CHECKING:
+    from harness.execution.plan import Plan
 
 
 class Events(Protocol):
     """Told what happens to each task, as it happens."""
+
+    def waiting(self, words: str) -> None:
+        """Another run works in the store; this one goes on after it."""
+
+    def planned(self, plan: Plan) -> None:
+        """What is to run is not what it was: another run has done some of it."""
 
     def started(self, task: Task) -> None: ...
 
@@ -27,10 +39,10 @@ class Events(Protocol):
 class Executor(AbstractContextManager["Executor"], Protocol):
     """Runs tasks of one lane: side by side in the training lane, alone in the exclusive one.
 
-    `run` returns when every task has a record. It raises Interrupted when the user stopped it.
+    `run` returns when every task has a record. It raises Interrupted soon after `stop()` is true.
     """
 
-    def run(self, tasks: Sequence[Task], events: Events) -> None: ...
+    def run(self, tasks: Sequence[Task], events: Events, stop: StopAsked) -> None: ...
 
 
 class Interrupted(Exception):
@@ -47,14 +59,19 @@ class SerialExecutor:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def run(self, tasks: Sequence[Task], events: Events) -> None:
+    def run(self, tasks: Sequence[Task], events: Events, stop: StopAsked) -> None:
         for task in tasks:
-            Path(task.folder).mkdir(parents=True, exist_ok=True)
+            if stop():
+                raise Interrupted
+            folder = Path(task.folder)
+            folder.mkdir(parents=True, exist_ok=True)
             events.started(task)
-            handler = logging.FileHandler(Path(task.folder) / "log.txt")
+            handler = logging.FileHandler(folder / "log.txt")
             logging.getLogger("harness").addHandler(handler)
             try:
-                record = run_task(task, partial(events.progress, task))
+                with only_one_at_a_time(folder):
+                    remove_leftovers(folder)
+                    record = run_task(task, partial(events.progress, task), stop)
             except KeyboardInterrupt:
                 raise Interrupted from None
             finally:

@@ -36,17 +36,23 @@ class Worker:
 
         Raises: Interrupted after `stop`, WorkerLost
         """
+        for message in self.stream(task):
+            progress(message["progress"], message["text"])
+        return read_record(task.record_path)
+
+    def stream(self, task: Task) -> Iterator[dict[str, Any]]:
+        """As `run`: yields what the task reports; at the end there is a record."""
         before, kills = stamp(task), kernel_kills()
         ended: dict[str, Any] = {}
         for message in self._messages(task):
             if "progress" in message:
-                progress(message["progress"], message["text"])
+                yield message
             ended = message
         if stamp(task) != before:
-            return read_record(task.record_path)
+            return
         if ended["because"] == "stop" or ended["ended"] == STOPPED:
             raise Interrupted
-        return record_failure(task, *_in_words(task, ended, kernel_kills() > kills))
+        record_failure(task, *_in_words(task, ended, kernel_kills() > kills))
 
     def stop(self, seconds: float) -> None:
         """Ask the running task to save what it has and to end, within these seconds. From any thread."""

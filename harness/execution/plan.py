@@ -74,6 +74,7 @@ class Plan:
             "base": self.suite.base,
             "seeds": list(self.suite.config.seed_list),
             "figures": [dict(figure) for figure in self.suite.config.figure_specs],
+            "columns": list(self.suite.config.columns),
             "plugin_files": list(self.suite.plugin_files),
             "variants": [
                 {
@@ -103,11 +104,25 @@ class Plan:
 def make_plan(suite: Suite, store: Store, *, slots: int = 1) -> Plan:
     """Look up every trial and estimate what is missing. Trains nothing, writes nothing."""
     costs = {variant.name: cost_of(variant.config) for variant in suite.variants}
-    states = {trial.key: _state(store, trial) for trial in suite.trials}
-    speed = _measured_speed(costs, [(t, states[t.key][2]) for t in suite.trials])
+    return _look_up(suite, suite.trials, costs, store, slots)
+
+
+def looked_up_again(plan: Plan, store: Store) -> Plan:
+    """The same plan with the states of now: after waiting for a run that has done some of it."""
+    trials = [planned.trial for planned in plan.trials]
+    costs = {planned.trial.variant: planned.cost for planned in plan.trials}
+    return _look_up(plan.suite, trials, costs, store, plan.slots)
+
+
+def _look_up(
+    suite: Suite, trials: Sequence[Trial], costs: Mapping[str, VariantCost], store: Store, slots: int
+) -> Plan:
+    states = [_state(store, trial) for trial in trials]
+    speed = _measured_speed(
+        costs, [(trial, record) for trial, (_, _, record) in zip(trials, states, strict=True)]
+    )
     planned = []
-    for trial in suite.trials:
-        state, detail, _ = states[trial.key]
+    for trial, (state, detail, _) in zip(trials, states, strict=True):
         cost = costs[trial.variant]
         planned.append(PlannedTrial(trial, state, cost, _estimate(cost, state, speed, trial.variant), detail))
     return Plan(suite, planned, slots)
@@ -179,11 +194,15 @@ def _training_flops(cost: VariantCost) -> float:
 
 
 def missing_lanes(store: Store, trial: Trial) -> list[str]:
-    """Lanes still to run for a trial, in order."""
+    """Lanes still to run for a trial, in order. What was trained well is not trained again because
+    measuring it failed, as long as its weights are there."""
     try:
         record = store.record(trial)
     except HarnessError:
         return list(LANES)
-    if record is None or record.status not in {"ok", "diverged"}:
+    if record is None:
         return list(LANES)
-    return [] if record.status == "diverged" else [lane for lane in LANES if record.lacks(lane)]
+    if record.status == "diverged" or record.finished:
+        return []
+    trained = (store.trial_folder(trial) / "checkpoint.safetensors").is_file()
+    return [lane for lane in LANES if record.lacks(lane)] if trained else list(LANES)

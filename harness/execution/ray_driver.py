@@ -1,181 +1,247 @@
-"""Ray Tune as a stateless executor: it is given keys, it runs them somewhere, it keeps nothing.
+"""Ray as a stateless executor: its actors are given tasks, run them somewhere, and keep nothing.
 
-Which trials there are and which are done is the harness's own business (the store's), so Tune's
-experiment state, restore and loggers are not used and its session folder is deleted. The only file
-that imports ray; call `ray_environment.prepare` before importing it.
+Which trials there are and which are done is the harness's own business (the store's). What fails in a
+trial becomes its record, in the actor's worker. What fails around it (a worker, an actor, a node, Ray
+itself) is met here: the task runs again, on another actor or another cluster, a few times at most.
+Ray Tune's trial runner is not used: it starts trials more slowly, and its restore knows no changed list.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray import tune
+from ray.exceptions import RayError, RayTaskError
 
 from harness.errors import HarnessError
 from harness.execution.executor import Events, Interrupted
-from harness.execution.isolation import Worker
+from harness.execution.isolation import Worker, WorkerLost, record_failure, stamp
+from harness.execution.ray_cluster import LOCAL, RayCluster
 from harness.execution.run_trial import Task
-from harness.store.record import Record, read_record, write_record
+from harness.execution.signals import GRACE_SECONDS, StopAsked
+from harness.store.record import read_record
 
-LOCAL = "local"
+ATTEMPTS = 3
+"""How often a task is begun when machines fail; the number stands in its record's provenance."""
 
-DONE = "done"
-"""The text of a trial's last report."""
+FUTILE_STARTS = 3
+"""How often a cluster, or an actor, is started in vain before the run ends."""
 
-OBJECT_STORE_BYTES = 100 * 2**20
-"""No large object goes through Ray."""
+WHOLE_SECONDS = 1.0
+"""How often the cluster's processes are looked at."""
+
+
+class ClusterLost(Exception):
+    """Ray's own processes are gone."""
 
 
 class RayExecutor:
     """Tasks on a local Ray cluster of its own, or on the one at `address`.
 
     `slots` tasks of the training lane run side by side, each with `threads` CPUs (and a GPU where
-    the device is one); a task of the exclusive lane takes all slots.
+    the device is one); a task of the exclusive lane has its node for itself.
     """
 
     def __init__(self, *, slots: int, threads: int, gpu: bool, address: str = LOCAL) -> None:
-        self.slots, self.threads, self.gpu, self.address = slots, threads, gpu, address
-        self._temporary: str | None = None
+        self.cluster = RayCluster(slots=slots, threads=threads, gpu=gpu, address=address)
 
     def __enter__(self) -> RayExecutor:
-        options: dict[str, Any] = {
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-            "configure_logging": True,
-        }
-        if self.address == LOCAL:
-            # A short path: Ray puts sockets below it, whose names may have 107 bytes at most.
-            self._temporary = tempfile.mkdtemp(prefix="hr-")
-            options |= {
-                "address": LOCAL,  # explicit: RAY_ADDRESS must not send a laptop's suite elsewhere
-                "num_cpus": self.slots * self.threads,
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": self._temporary,
-            }
-        else:
-            options["address"] = self.address
-        try:
-            with _without_output():
-                ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            self.__exit__()
-            raise HarnessError(f"Ray does not start ({self.address}): {error}") from None
-        self._check_resources()
+        self.cluster.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _without_output():
-            ray.shutdown()
-        if self._temporary:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        self.cluster.stop()
 
-    def run(self, tasks: Sequence[Task], events: Events) -> None:
-        if not tasks:
-            return
-        exclusive = tasks[0].lane == "exclusive"
-        by_key = {task.trial.key: task for task in tasks}
-        listener = _Listener(by_key, events)
-        storage = tempfile.mkdtemp(prefix="hr-tune-")
+    def run(self, tasks: Sequence[Task], events: Events, stop: StopAsked) -> None:
+        left, futile = list(tasks), 0
+        while left:
+            crew = _Crew(self.cluster, left, events, stop)
+            try:
+                crew.work()
+                return
+            except ClusterLost:
+                futile = 0 if crew.has_begun else futile + 1
+                if futile == FUTILE_STARTS:
+                    raise HarnessError("Ray's processes died again and again before a trial began") from None
+                left = crew.unfinished()
+                self.cluster.stop()
+                self.cluster.start()
+
+
+@dataclass
+class _Member:
+    """An actor, as the driver sees it: starting, idle or busy with a task."""
+
+    actor: Any
+    starting: Any
+    """Reference that is ready when the actor is; then None."""
+    task: Task | None = None
+    messages: Any = None
+    """Stream of references, while busy."""
+    before: tuple[int, int] | None = None
+    """Stamp of the task's record when it was given out."""
+
+    @property
+    def source(self) -> Any:
+        return self.starting if self.starting is not None else self.messages
+
+
+class _Crew:
+    """The actors that work through one lane's tasks."""
+
+    def __init__(self, cluster: RayCluster, tasks: Iterable[Task], events: Events, stop: StopAsked) -> None:
+        self.cluster, self.events, self.stop = cluster, events, stop
+        self.waiting = deque(tasks)
+        self.members: list[_Member] = []
+        self.has_begun = False
+        self.futile = 0
+        lane = self.waiting[0].lane
+        self.places = cluster.places(lane)
+        self.request = cluster.request(lane)
+        self.threads = self.waiting[0].threads
+        self.looked_at = time.monotonic()
+
+    @property
+    def busy(self) -> list[_Member]:
+        return [member for member in self.members if member.task is not None]
+
+    def work(self) -> None:
+        """Raises: Interrupted, ClusterLost, HarnessError"""
         try:
-            tuner = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(
-                        _run_one, payloads={key: task.payload() for key, task in by_key.items()}
-                    ),
-                    self._resources(exclusive),
-                ),
-                param_space={"key": tune.grid_search(list(by_key))},
-                tune_config=tune.TuneConfig(
-                    reuse_actors=True,  # an actor's start costs seconds, a trial's may not
-                    max_concurrent_trials=1 if exclusive else self.slots,
-                ),
-                run_config=tune.RunConfig(
-                    name="harness", storage_path=storage, verbose=0, callbacks=[listener], log_to_file=False
-                ),
-            )
-            with _without_output():
-                results = tuner.fit()
+            while self.waiting or self.busy:
+                if self.stop():
+                    self._stop()
+                    raise Interrupted
+                self._hire()
+                self._assign()
+                self._listen(0.1)
+                self._look_at_cluster()
         finally:
-            shutil.rmtree(storage, ignore_errors=True)
-        self._settle(by_key, listener, results, events)
+            for member in list(self.members):
+                self._dismiss(member)
 
-    def _settle(self, by_key: Mapping[str, Task], listener: _Listener, results: Any, events: Events) -> None:
-        """Tasks that Ray lost get a record that says so; tasks it never ran mean an interruption."""
-        errors = {
-            (result.config or {}).get("key"): result.error for result in results if result.error is not None
-        }
-        for key, task in by_key.items():
-            if key in listener.finished:
-                continue
-            if key not in errors:
-                raise Interrupted
-            last_line = str(errors[key]).strip().splitlines()[-1]
-            record = Record.failure(task.trial, "failed", f"Ray lost the trial: {last_line}")
-            write_record(task.record_path, record)
-            events.ended(task, record)
+    def unfinished(self) -> list[Task]:
+        """After the cluster was lost: what is still to do."""
+        for member in self.busy:
+            self._again(member, "Ray's processes died")
+        return list(self.waiting)
 
-    def _resources(self, exclusive: bool) -> dict[str, float]:
-        cpus = self.threads * (self.slots if exclusive and self.address == LOCAL else 1)
-        return {"cpu": cpus, "gpu": 1} if self.gpu else {"cpu": cpus}
+    def _hire(self) -> None:
+        wanted = min(self.places, len(self.waiting) + len(self.busy))
+        while len(self.members) < wanted:
+            # Two at once, so that `stop` is heard while `run` runs.
+            actor = ray.remote(Host).options(**self.request, max_concurrency=2).remote(self.threads)
+            self.members.append(_Member(actor, actor.ready.remote()))
 
-    def _check_resources(self) -> None:
-        """A request that can never be met would wait for ever."""
-        has = ray.cluster_resources()
-        for name, amount in (("CPU", self.threads), ("GPU", 1 if self.gpu else 0)):
-            if amount > has.get(name, 0):
-                self.__exit__()
-                raise HarnessError(
-                    f"a trial needs {amount} {name}, the Ray cluster has {has.get(name, 0):g} in all"
-                )
+    def _assign(self) -> None:
+        for member in self.members:
+            if member.starting is None and member.task is None and self.waiting:
+                task = self.waiting.popleft()
+                member.task, member.before = task, stamp(task)
+                member.messages = member.actor.run.options(num_returns="streaming").remote(task.payload())
+                self.has_begun = True
+                self.events.started(task)
 
+    def _listen(self, seconds: float) -> None:
+        """Take at most one message, waiting for it no longer than this."""
+        sources = {member.source: member for member in self.members if member.source is not None}
+        if not sources:
+            return
+        ready, _ = ray.wait(list(sources), timeout=seconds)
+        for source in ready:
+            member = sources[source]
+            try:
+                if member.starting is not None:
+                    ray.get(source)
+                    member.starting, self.futile = None, 0
+                else:
+                    self._take(member, ray.get(next(source)))
+            except StopIteration:
+                self._lost(member, "its actor fell silent")
+            except RayTaskError:
+                raise  # a defect of ours, with its traceback
+            except RayError as error:
+                self._lost(member, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
 
-_worker: Worker | None = None
-"""One warm worker an actor, kept from trial to trial."""
-
-
-def _run_one(config: Mapping[str, Any], payloads: Mapping[str, Any]) -> None:
-    """The Tune trainable: hand the task to this actor's worker, pass its progress on."""
-    global _worker
-    task = Task.from_payload(payloads[config["key"]])
-    if _worker is None or _worker.threads != task.threads:
-        _worker = Worker(task.threads)
-    _worker.run(task, lambda fraction, text: tune.report({"fraction": fraction, "text": text}))
-    tune.report({"fraction": 1.0, "text": DONE})
-
-
-class _Listener(tune.Callback):
-    """Turns Tune's trial results into Events."""
-
-    def __init__(self, by_key: Mapping[str, Task], events: Events) -> None:
-        self.by_key, self.events = by_key, events
-        self.finished: set[str] = set()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune saves its callbacks for a restore that we never do
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.events.started(self.by_key[trial.config["key"]])
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-    ) -> None:
-        task = self.by_key[trial.config["key"]]
-        if result["text"] == DONE:
-            self.finished.add(task.trial.key)
-            self.events.ended(task, read_record(task.record_path))
+    def _take(self, member: _Member, message: Mapping[str, Any]) -> None:
+        task = member.task
+        assert task is not None
+        if "progress" in message:
+            self.events.progress(task, message["progress"], message["text"])
+        elif "lost" in message:
+            self._again(member, message["lost"])
+        elif "broken" in message:
+            raise HarnessError(message["broken"])
         else:
-            self.events.progress(task, result["fraction"], result["text"])
+            member.task = member.messages = None
+            if "done" in message:
+                self.events.ended(task, read_record(task.record_path))
+
+    def _lost(self, member: _Member, words: str) -> None:
+        self.members.remove(member)
+        if member.task is not None:
+            self._again(member, words)
+            return
+        self.futile += 1
+        if self.futile == FUTILE_STARTS * self.places:
+            raise HarnessError(f"no worker can be started: {words}")
+
+    def _again(self, member: _Member, words: str) -> None:
+        """A fault around the trial: it runs again, unless it had ended or this happens too often."""
+        task = member.task
+        assert task is not None
+        member.task = member.messages = None
+        if stamp(task) != member.before:
+            self.events.ended(task, read_record(task.record_path))
+        elif task.attempt >= ATTEMPTS:
+            self.events.ended(task, record_failure(task, "failed", f"lost {ATTEMPTS} times: {words}"))
+        else:
+            self.waiting.appendleft(replace(task, attempt=task.attempt + 1))
+            self.events.progress(task, 0.0, f"runs again: {words}")
+
+    def _look_at_cluster(self) -> None:
+        if time.monotonic() - self.looked_at > WHOLE_SECONDS:
+            self.looked_at = time.monotonic()
+            if not self.cluster.is_whole():
+                raise ClusterLost
+
+    def _stop(self) -> None:
+        """Ask every running trial to save what it has; wait until they have, not for ever."""
+        for member in self.busy:
+            member.actor.stop.remote(GRACE_SECONDS)
+        end = time.monotonic() + GRACE_SECONDS + 1.0
+        while self.busy and time.monotonic() < end and self.cluster.is_whole():
+            self._listen(0.1)
+
+    def _dismiss(self, member: _Member) -> None:
+        self.members.remove(member)
+        ray.kill(member.actor)
 
 
-@contextlib.contextmanager
-def _without_output() -> Iterator[None]:
-    """Ray prints banners and tables of its own; our progress goes to stderr, its words nowhere."""
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # noqa: PTH123
-        yield
+class Host:
+    """What runs in an actor: one warm worker, kept from task to task."""
+
+    def __init__(self, threads: int) -> None:
+        self.worker = Worker(threads)
+
+    def ready(self) -> bool:
+        return True
+
+    def run(self, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Progress of a task, and at last how it went: `done`, `stopped`, `lost` or `broken`."""
+        try:
+            yield from self.worker.stream(Task.from_payload(payload))
+            yield {"done": True}
+        except Interrupted:
+            yield {"stopped": True}
+        except WorkerLost as error:
+            yield {"lost": str(error)}
+        except (HarnessError, OSError) as error:
+            yield {"broken": str(error)}
+
+    def stop(self, seconds: float) -> None:
+        self.worker.stop(seconds)

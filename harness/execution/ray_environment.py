@@ -7,18 +7,20 @@ import os
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
     "RAY_AUTH_MODE": "disabled",  # else a token file is written into the home folder
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_memory_monitor_refresh_ms": "0",  # it would fail the whole experiment for one large trial
+    "RAY_memory_monitor_refresh_ms": "0",  # it kills what is large, the driver too; trials have limits
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",  # timings must not give way to whatever else the machine does
 }
 
+LOOPBACK = {
+    # Named after the systems where it is Ray's default: a node that is alone listens on 127.0.0.1 only.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
 
-def prepare() -> None:
-    """Set the variables; call before anything imports ray."""
+
+def prepare(*, local: bool) -> None:
+    """Set the variables; call before anything imports ray, which reads them once in a process's life."""
     os.environ.update(QUIET)
+    if local:
+        os.environ.update(LOOPBACK)

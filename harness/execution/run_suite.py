@@ -9,10 +9,15 @@ from pathlib import Path
 
 from harness import configuration
 from harness.contracts import Lane
+from harness.errors import HarnessError
 from harness.execution.executor import Events, Executor, Interrupted, SerialExecutor
-from harness.execution.plan import Plan, make_plan, missing_lanes
+from harness.execution.plan import Plan, looked_up_again, make_plan, missing_lanes
 from harness.execution.provenance import command_line
+from harness.execution.run_state import RunState, who_runs
 from harness.execution.run_trial import Task
+from harness.execution.signals import StopRequest
+from harness.store.atomic import remove_leftovers
+from harness.store.lock import only_run
 from harness.store.record import LANES, Record
 from harness.store.store import Store
 from harness.suite.suite import Suite
@@ -35,6 +40,17 @@ class RunOptions:
     """torch threads of a trial. Two on a busy machine have been measured far slower than one."""
     device: str | None = None
     """None: cuda where there is a GPU, else cpu."""
+    trial_memory: float | None = None
+    """GiB that a trial may hold; None: its share of nine tenths of the machine, one part a slot (all of
+    them in the exclusive lane)."""
+    trial_minutes: float | None = None
+    """What each lane of a trial may take; None: no limit."""
+
+    def __post_init__(self) -> None:
+        if self.serial and (self.trial_memory is not None or self.trial_minutes is not None):
+            raise HarnessError(
+                "limits of memory and time need a process of its own for each trial: leave out --serial"
+            )
 
 
 @dataclass
@@ -46,11 +62,13 @@ class RunOutcome:
     cached: int
     statuses: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
+    interrupt_code: int = 130
+    """128 and the number of the signal: SIGINT, or SIGTERM."""
 
     @property
     def exit_code(self) -> int:
         if self.interrupted:
-            return 130
+            return self.interrupt_code
         return 0 if set(self.statuses) <= {"ok"} else 1
 
 
@@ -64,28 +82,44 @@ def plan_suite(suite: Suite, options: RunOptions) -> Plan:
 
 
 def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
-    """Run what is missing. Everything finished is on disk at any moment.
+    """Run what is missing, alone in the store. Everything finished is on disk at any moment.
 
     Raises: HarnessError for data that cannot be had, a results folder that cannot be written, or a
     Ray that does not start; nothing has been written then.
     """
-    suite = plan.suite
-    store = Store(results_folder(suite, options.results))
+    folder = results_folder(plan.suite, options.results)
     todo = plan.to_run()
-    _prepare_data(planned.trial for planned in todo)
-    store.make_writable()
-    store.write_plan(plan.plain(), suite.document.text)
-    outcome = RunOutcome(store.folder, ran=len(todo), cached=len(plan.trials) - len(todo))
-    if todo:
+    outcome = RunOutcome(folder, ran=len(todo), cached=len(plan.trials) - len(todo))
+    with StopRequest() as stop:
         try:
-            with _executor(options) as executor:
-                for lane in LANES:
-                    executor.run(_tasks(plan, store, lane, options), events)
+            _prepare_data(planned.trial for planned in todo)
+            Store(folder).make_writable()
+            with only_run(folder, lambda: events.waiting(who_runs(folder))) as waited:
+                store = Store(folder)
+                if waited:
+                    plan = looked_up_again(plan, store)
+                    events.planned(plan)
+                _run_lanes(plan, store, options, events, stop)
         except (Interrupted, KeyboardInterrupt):
-            outcome.interrupted = True
-    for _, record in store.records(suite.trials):
+            outcome.interrupted, outcome.interrupt_code = True, stop.exit_code
+    for _, record in Store(folder).records(plan.suite.trials):
         outcome.statuses[_status(record)] += 1
     return outcome
+
+
+def _run_lanes(plan: Plan, store: Store, options: RunOptions, events: Events, stop: StopRequest) -> None:
+    remove_leftovers(store.folder)
+    store.write_plan(plan.plain(), plan.suite.document.text)
+    if not plan.to_run():
+        return
+    with RunState(store.folder, plan, events) as told, _executor(options) as executor:
+        stop.listen()
+        try:
+            with stop.deferring():
+                for lane in LANES:
+                    executor.run(_tasks(plan, store, lane, options), told, stop)
+        finally:
+            stop.closing = True
 
 
 def _prepare_data(trials: Iterable[Trial]) -> None:
@@ -114,6 +148,9 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
                     threads=options.threads,
                     device=_device(options),
                     command=command_line(),
+                    memory_gib=options.trial_memory,
+                    memory_share=1.0 if lane == "exclusive" else 1.0 / _slots(options),
+                    minutes=options.trial_minutes,
                 )
             )
     return tasks
@@ -124,7 +161,7 @@ def _executor(options: RunOptions) -> Executor:
         return SerialExecutor()
     from harness.execution import ray_environment
 
-    ray_environment.prepare()
+    ray_environment.prepare(local=options.address == "local")
     from harness.execution.ray_driver import RayExecutor
 
     return RayExecutor(

@@ -159,6 +159,7 @@ def _child(task: Task, out: int) -> int:
     should_stop = _on_request()
     from harness.execution.limits import hold_this_process_to, memory_limit
     from harness.execution.run_trial import run_task
+    from harness.store.atomic import remove_leftovers
     from harness.store.lock import only_one_at_a_time
     from harness.training.stopping import Stopped
 
@@ -177,6 +178,7 @@ def _child(task: Task, out: int) -> int:
         hold_this_process_to(memory_limit(task.memory_gib, task.memory_share))
     try:
         with only_one_at_a_time(folder):
+            remove_leftovers(folder)
             record = run_task(task, _reporter(out), should_stop)
     except Stopped:
         return STOPPED
