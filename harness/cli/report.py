@@ -16,26 +16,47 @@ def add_to(app: typer.Typer) -> None:
 
 def report(
     results: Annotated[Path, typer.Argument(help="A results folder, e.g. results/pooling_ablation.")],
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="NAMES",
+            help="Columns of the summary, in this order: nll_bits_test,train_step_ms. "
+            "Default: those of the suite.",
+        ),
+    ] = None,
 ) -> None:
-    """Rebuild table, summary and figures of a results folder from its records.
+    """Rebuild table, summary, figures and the page of a results folder from its records.
 
-    Example: harness report results/pooling_ablation
+    Example: harness report results/pooling_ablation --columns nll_bits_test,state_bytes
     """
-    write_and_print(results)
+    write_and_print(results, None if columns is None else [name.strip() for name in columns.split(",")])
 
 
-def write_and_print(folder: Path) -> None:
-    """Write the report of a results folder; print the summary table and where everything is."""
+def write_and_print(folder: Path, shown: list[str] | None = None) -> None:
+    """Write the report of a results folder; print the summary table and where everything is.
+
+    shown: columns of the summary; None: those that the suite chose.
+    """
+    from harness.analysis.page.write import write_page
     from harness.analysis.report import write_report
-    from harness.analysis.summary import terminal_table
+    from harness.analysis.summary import measured, terminal_table
     from harness.api import load_figure_data, measured_columns
+    from harness.errors import HarnessError, did_you_mean
     from harness.registry import load_plugin
     from harness.store.store import Store
 
-    plan = Store(folder).read_plan()
+    store = Store(folder)
+    plan = store.read_plan()
     for file in plan["plugin_files"]:
         load_plugin(file)
     data, columns = load_figure_data(folder), measured_columns(folder)
+    known = measured(data.table)
+    for name in shown or ():
+        if name not in known:
+            raise HarnessError(f"--columns: no trial has measured {name!r}; {did_you_mean(name, known)}")
+    if shown is None:
+        shown = plan.get("columns", [])  # a plan of an earlier version chooses none
     files = write_report(
         folder,
         data,
@@ -43,13 +64,28 @@ def write_and_print(folder: Path) -> None:
         question=plan["question"],
         columns=columns,
         figures=plan["figures"],
+        shown=shown,
+    )
+    page = write_page(
+        folder,
+        data,
+        [
+            (trial, record, store.trial_folder(trial))
+            for trial, record in store.records(store.planned_trials())
+        ],
+        files.summary,
+        columns,
+        plan=plan,
+        figures=files.figures,
+        notes=files.notes,
     )
     console = make_console()
     if plan["question"]:
         console.print(plan["question"], markup=False, highlight=False)
-    console.print(terminal_table(files.summary, columns, base=plan["base"]))
+    console.print(terminal_table(files.summary, columns, base=plan["base"], shown=shown))
     for note in files.notes:
         console.print(note, markup=False, highlight=False, style="yellow")
+    console.print(f"page     {page}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"table    {folder / 'table.csv'}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"summary  {folder / 'summary.md'}", highlight=False, markup=False, soft_wrap=True)
     console.print(

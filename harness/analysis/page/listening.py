@@ -62,7 +62,7 @@ def _caption(row: Mapping[str, str]) -> str:
     parts = []
     bits = _number(row.get("log_likelihood_bits"))
     if bits is not None:
-        parts.append(f"log-likelihood {bits:,.0f} bits".replace("-", "−"))
+        parts.append(f"log-likelihood {f'{bits:,.0f}'.replace('-', '−')} bits")
     if row.get("label"):
         sure = _number(row.get("confidence"))
         parts.append(f"heard as {row['label']}" + (f" ({sure:.0%} sure)" if sure is not None else ""))
