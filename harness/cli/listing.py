@@ -20,6 +20,7 @@ class Kind(StrEnum):
     METRICS = "metrics"
     FIGURES = "figures"
     SUITES = "suites"
+    PUBLISHED = "published"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,7 +31,7 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
 ) -> None:
-    """List models, their presets, mixers, datasets, metrics, figures or suites.
+    """List models, their presets, mixers, datasets, metrics, figures, suites or published numbers.
 
     Example: harness list models
     """
@@ -39,14 +40,17 @@ def list_(
             found = _suites()
         case Kind.PRESETS:
             found = _presets()
+        case Kind.PUBLISHED:
+            found = _published()
         case _:
             found = _registered(kind)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
     width = max((len(name) for name in found), default=0)
+    in_words = _numbers_in_words if kind is Kind.PUBLISHED else _in_words
     for name, description in found.items():
-        text = _in_words(description) if isinstance(description, dict) else description
+        text = in_words(description) if isinstance(description, dict) else description
         typer.echo(f"{name:<{width}}  {text}{_presets_of(name) if kind is Kind.MODELS else ''}")
 
 
@@ -83,6 +87,26 @@ def _presets_of(model: str) -> str:
 def _in_words(preset: dict[str, Any]) -> str:
     count = preset["parameters"]
     return f"{preset['source']}; {'no published count' if count is None else f'{count:,} parameters'}"
+
+
+def _published() -> dict[str, Any]:
+    """``data set/model`` -> what is reported of it, where, and how it was measured."""
+    from harness.analysis.published import published
+
+    return {row.name: dataclasses.asdict(row) for row in published()}
+
+
+def _numbers_in_words(row: dict[str, Any]) -> str:
+    """Numbers, `?` behind those that rest on one third-party transcription, and where they stand."""
+    from harness.analysis.published import QUANTITIES
+
+    unconfirmed = (row["unconfirmed"] or "").split()
+    numbers = ", ".join(
+        f"{quantity} {row[quantity]:g}{'?' if quantity in unconfirmed else ''}"
+        for quantity in QUANTITIES
+        if row[quantity] is not None
+    )
+    return f"{numbers}; {row['source']}"
 
 
 def _suites() -> dict[str, Any]:

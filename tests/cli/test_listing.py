@@ -28,3 +28,12 @@ def test_presets_are_listed_with_their_source_and_published_count(listed):
     assert "SampleRNN" in line and line.endswith("; 35,000,000 parameters")
     found = json.loads(listed("presets", "--json"))["sample_rnn/paper"]
     assert (found["config"]["width"], found["parameters"]) == (1024, 35_000_000)
+
+
+def test_published_numbers_are_listed_with_their_source_and_doubtful_ones_marked(listed):
+    lines = listed("published").splitlines()
+    (sashimi,) = (line for line in lines if line.startswith("sc09/sashimi  "))
+    assert "nll_bits_test 1.891, fid 1.99," in sashimi and "human_quality 3.29?" in sashimi
+    assert sashimi.endswith("state-spaces/s4 models/sashimi/README.md")
+    found = json.loads(listed("published", "--json"))["sc09/mamba_unet"]
+    assert (found["nll_bits_test"], found["rejection"]) == (1.852, None)
