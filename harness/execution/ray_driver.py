@@ -134,7 +134,7 @@ class _Crew:
         wanted = min(self.places, len(self.waiting) + len(self.busy))
         while len(self.members) < wanted:
             # Two at once, so that `stop` is heard while `run` runs.
-            actor = ray.remote(Host).options(**self.request, max_concurrency=2).remote(self.threads)
+            actor: Any = ray.remote(Host).options(**self.request, max_concurrency=2).remote(self.threads)
             self.members.append(_Member(actor, actor.ready.remote()))
 
     def _assign(self) -> None:
@@ -151,7 +151,7 @@ class _Crew:
         sources = {member.source: member for member in self.members if member.source is not None}
         if not sources:
             return
-        ready, _ = ray.wait(list(sources), timeout=seconds)
+        ready: list[Any] = ray.wait(list(sources), timeout=seconds)[0]
         for source in ready:
             member = sources[source]
             try:
@@ -159,7 +159,8 @@ class _Crew:
                     ray.get(source)
                     member.starting, self.futile = None, 0
                 else:
-                    self._take(member, ray.get(next(source)))
+                    message: Any = ray.get(next(source))
+                    self._take(member, message)
             except StopIteration:
                 self._lost(member, "its actor fell silent")
             except RayTaskError:

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,8 @@ def run_task(task: Task, progress: Progress, should_stop: ShouldStop = never) ->
     """
     import torch
 
+    from harness.execution.training_lane import forget
+
     torch.set_num_threads(task.threads)
     started = _now()
     device = torch.device(task.device)
@@ -83,6 +86,8 @@ def run_task(task: Task, progress: Progress, should_stop: ShouldStop = never) ->
         status, error, columns = _status_of(failure), _explain(failure), {}
     record = _record(task, earlier, status, error, columns, _provenance(task, device, columns, started))
     write_record(task.record_path, record)
+    if status in {"ok", "diverged"}:
+        forget(task)
     return record
 
 
@@ -109,30 +114,26 @@ def _train(
     task: Task, device: torch.device, progress: Progress, should_stop: ShouldStop
 ) -> tuple[Status, str, dict[str, Any]]:
     """Train, write history and checkpoint, measure what may share the machine."""
+    from harness.execution.training_lane import train_trial
     from harness.training.checkpoint import save_checkpoint
-    from harness.training.config import TrainConfig
     from harness.training.history import write_history
-    from harness.training.loop import train
-
-    config = task.trial.config
-    dataset, model = _build(task, device)
 
     def report(step: int, steps: int, nll_bits: float) -> None:
         progress(0.9 * step / max(steps, 1), f"step {step}/{steps}, {nll_bits:.3f} bits")
 
-    train_config = configuration.parse(TrainConfig, config["train"])
-    result = train(model, dataset, train_config, seed=task.trial.seed, device=device, on_progress=report)
+    trained = train_trial(task, device, partial(_build, task, device), report, should_stop)
+    dataset, model, result = trained.dataset, trained.model, trained.result
     folder = Path(task.folder)
     write_history(folder / "history.csv", result.history)
     columns = _dataset_columns(dataset) | result.columns()
+    if result.resumes:
+        columns["resumes"] = list(result.resumes)
     if result.diverged:
         return "diverged", result.reason, columns
-    save_checkpoint(folder / "checkpoint.safetensors", model, config=dict(config), step=result.steps)
-    return (
-        "ok",
-        "",
-        columns | _measure(task, "training", model, dataset, device, _stoppable(progress, should_stop)),
-    )
+    config = dict(task.trial.config)
+    save_checkpoint(folder / "checkpoint.safetensors", model, config=config, step=result.steps)
+    measuring = _stoppable(progress, should_stop)
+    return "ok", "", columns | _measure(task, "training", model, dataset, device, measuring)
 
 
 def _time(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
@@ -223,7 +224,9 @@ def _provenance(task: Task, device: torch.device, columns: dict[str, Any], start
     if task.lane == "exclusive":
         return {"exclusive": found}
     moved: dict[str, Any] = {
-        name: columns.pop(name) for name in ("dataset_version", "dataset_sha256") if name in columns
+        name: columns.pop(name)
+        for name in ("dataset_version", "dataset_sha256", "resumes")
+        if name in columns
     }
     return {
         **found,
@@ -241,13 +244,9 @@ def _dataset_columns(dataset: Any) -> dict[str, Any]:
 
 
 def _status_of(failure: Exception) -> Status:
-    import torch
+    from harness.training.shortage import ran_out_of_memory
 
-    # torch's allocator for the CPU has no exception of its own.
-    short = isinstance(failure, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(failure, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(failure)
-    )
-    return "out_of_memory" if short else "failed"
+    return "out_of_memory" if ran_out_of_memory(failure) else "failed"
 
 
 def _explain(failure: Exception) -> str:
