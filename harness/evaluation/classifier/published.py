@@ -50,11 +50,12 @@ class _Empty:
 
 def load_network(path: Path) -> ResNeXt:
     """The published network with the file's weights. Raises: WeightsError"""
-    network = ResNeXt(CLASSES)
-    expected = network.state_dict()
     found = {_plain_name(name): value for name, value in read_tensors(path).items()}
+    with torch.device("meta"):  # no weights of its own
+        network = ResNeXt(CLASSES)
+    expected = network.state_dict()
     # Older files lack the counters of batches, which evaluation does not need.
-    counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
+    counters = {name: torch.tensor(0) for name in expected if name.endswith("num_batches_tracked")}
     found = {**counters, **found}
     wrong = sorted(
         name
@@ -66,7 +67,7 @@ def load_network(path: Path) -> ResNeXt:
             f"{path} holds no weights of the published classifier (ResNeXt-29 8x64, one channel in, ten "
             f"classes out): {len(wrong)} tensors are missing, unknown or of another shape, like {wrong[0]!r}"
         )
-    network.load_state_dict(found)
+    network.load_state_dict(found, assign=True)
     return network.eval()
 
 
@@ -78,8 +79,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return _read_safetensors(path)
     try:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(_unreadable(path, str(error).partition("\n")[0])) from None
+    except (ValueError, RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+        unknown = []  # written by torch before 1.6, or no such file at all: the reader knows
     refused = [name for name in unknown if not _is_layer(name)]
     if refused:
         raise WeightsError(_unreadable(path, f"it names {', '.join(sorted(refused)[:3])}, which is no layer"))
