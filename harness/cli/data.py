@@ -162,7 +162,7 @@ def _show(name: str, about: dict[str, Any]) -> None:
         "licence": about["licence"],
         "clip": f"{length:,} tokens{seconds}, of {about['vocab_size']}; padding is masked by true lengths",
         "quantisation": _quantisation(about),
-        "start": f"token {about['vocab_size'] // 2}, put before each clip inside the models; stored clips lack it",
+        "start": f"token {about['vocab_size'] // 2}, put before each clip by the models, not stored",
         "files sha256": about.get("files_sha256", ""),
         "tokens sha256": about["tokens_sha256"],
         "notes": "\n".join(about["notes"]),

@@ -29,6 +29,7 @@ import numpy as np
 
 from harness.cache import cache_root
 from harness.contracts import Split
+from harness.data.mapped import map_tokens
 from harness.data.progress import progress
 from harness.errors import DataError
 
@@ -245,7 +246,7 @@ def _check(entry: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _mapped(entry: Path, split: str, length: int, files: Mapping[str, Any]) -> Split:
-    tokens = np.memmap(entry / f"{split}.tokens", dtype=_DTYPES["tokens"], mode="r").reshape(-1, length)
+    tokens = map_tokens(entry / f"{split}.tokens", _DTYPES["tokens"], length)
     lengths = np.fromfile(entry / f"{split}.lengths", dtype=_DTYPES["lengths"])
     labels = None
     if f"{split}.labels" in files:

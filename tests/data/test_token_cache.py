@@ -55,6 +55,14 @@ def test_tokens_are_memory_mapped_and_cannot_be_changed():
         tokens[0, 0] = 1
 
 
+def test_what_is_taken_out_shares_the_memory_and_is_a_plain_array():
+    tokens = opened().splits["train"].tokens
+    row = tokens[1]
+    assert type(row) is np.ndarray and np.shares_memory(row, tokens)
+    assert type(tokens[[0, 1]]) is np.ndarray and tokens[1, 0] == 1
+    np.testing.assert_array_equal(np.asarray(tokens), tokens[:])
+
+
 def test_the_second_opening_builds_nothing_and_gives_the_same():
     first, second = opened(), opened(must_not_build)
     assert first.sha256 == second.sha256
