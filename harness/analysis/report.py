@@ -54,10 +54,12 @@ def write_report(
     question: str,
     columns: Mapping[str, Column],
     figures: Sequence[Spec] = (),
+    shown: Sequence[str] = (),
 ) -> ReportFiles:
     """Write table, summary and figures of a suite into its results folder.
 
     figures: specs of the registry's `figures`; none: the five of `DEFAULT_FIGURES`.
+    shown: columns of the summary that people read; none: the usual ones.
     Raises: ValueError for a table that cannot be summarised, OSError for a folder that is not writable.
     """
     order = {variant: place for place, variant in enumerate(data.variants)}
@@ -70,13 +72,14 @@ def write_report(
     with replacing(folder / "table.parquet") as path:
         _plain_types(table).to_parquet(path, index=False)
     write_text(folder / "summary.csv", _csv(summary))
-    write_text(folder / "summary.md", markdown(summary, columns, **words))
-    write_text(folder / "summary.tex", latex(summary, columns, **words))
+    write_text(folder / "summary.md", markdown(summary, columns, **words, shown=shown))
+    write_text(folder / "summary.tex", latex(summary, columns, **words, shown=shown))
     files = [
         Path(name) for name in ("table.csv", "table.parquet", "summary.csv", "summary.md", "summary.tex")
     ]
 
-    drawn, notes = [], []
+    drawn: list[str] = []
+    notes = [f"column {name} not shown: no trial has it" for name in shown if f"{name}_mean" not in summary]
     for name, spec in _named(figures or DEFAULT_FIGURES):
         try:
             with warnings.catch_warnings(record=True) as remarks:
@@ -159,7 +162,14 @@ def _remove_stale(folder: Path, keep: set[Path]) -> None:
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n")
+    return frame.to_csv(index=False, lineterminator="\n", float_format=_number)
+
+
+def _number(value: float) -> str:
+    """Whole numbers without a point: a column of counts is one of floats as soon as one row lacks it, and
+    a missing trial must not change the bytes of the others' rows."""
+    whole = value.is_integer() and abs(value) < 2**53
+    return f"{value:.0f}" if whole else repr(float(value))
 
 
 def _plain_types(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from harness.cli import check, data, doctor, evaluate, listing, new, plan, report, run, sample, show, status
+from harness.cli import (
+    check,
+    data,
+    doctor,
+    evaluate,
+    leaderboard,
+    listing,
+    new,
+    plan,
+    report,
+    run,
+    sample,
+    show,
+    status,
+)
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -19,7 +33,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (plan, run, status, report, sample, evaluate, data, listing, show, new, check, doctor):
+for verb in (
+    plan,
+    run,
+    status,
+    report,
+    leaderboard,
+    sample,
+    evaluate,
+    data,
+    listing,
+    show,
+    new,
+    check,
+    doctor,
+):
     verb.add_to(app)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from harness import registry
 from harness.contracts import Component, Spec, require
+from harness.errors import ConfigError, did_you_mean
 
 DEFAULT_MEASURE = ("nll", "efficiency", "generation")
 DEFAULT_FIGURES: tuple[Spec, ...] = (
@@ -18,6 +20,9 @@ DEFAULT_FIGURES: tuple[Spec, ...] = (
     {"name": "memory"},
 )
 
+
+TRAINING_COLUMNS = ("train_seconds", "skipped_updates")
+"""What a summary can show that no metric measured."""
 
 BASE = "base"
 """Name of the variant that `base` alone describes."""
@@ -63,6 +68,8 @@ class SuiteConfig:
     seeds: int | tuple[int, ...] = 3
     measure: Annotated[tuple[Spec, ...], Component("metrics")] = DEFAULT_MEASURE
     figures: Annotated[tuple[Spec, ...], Component("figures")] = DEFAULT_FIGURES
+    columns: tuple[str, ...] = ()
+    """Of the summary that people read, in this order; none: the usual ones. No part of a trial's key."""
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,6 +93,19 @@ class SuiteConfig:
         require(len(set(self.seed_list)) == len(self.seed_list), "seeds", "the same seed is given twice")
         names = [metric["name"] for metric in self.metrics]
         require(len(set(names)) == len(names), "measure", "the same metric is named twice")
+        require(len(set(self.columns)) == len(self.columns), "columns", "the same column is named twice")
+        if self.columns:
+            self._check_columns(names)
+
+    def _check_columns(self, metrics: Sequence[str]) -> None:
+        known = {*TRAINING_COLUMNS}
+        for metric in {*metrics} & {*registry.names("metrics")}:  # an unknown one is refused elsewhere
+            known |= {*registry.get("metrics", metric).columns}
+        for index, name in enumerate(self.columns):
+            if name not in known:
+                raise ConfigError(
+                    ("columns", index), f"nothing measures {name!r}; {did_you_mean(name, known)}"
+                )
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -103,5 +123,5 @@ class SuiteConfig:
 
 
 MERGED = frozenset({"base", "variants", "match"})
-SUITE_LEVEL = frozenset({*MERGED, "vary", "grid", "seeds", "measure", "figures", "question"})
+SUITE_LEVEL = frozenset({*MERGED, "vary", "grid", "seeds", "measure", "figures", "columns", "question"})
 """What a profile or `--set` may replace in the suite itself; `MERGED` are merged setting by setting."""
