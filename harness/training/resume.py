@@ -77,13 +77,12 @@ class ResumeFile:
             write_tensors(self.path, snapshot.tensors, about)
             self.written += 1
         except OSError as error:
-            log.warning("%s: cannot be written (%s); a kill now would cost more steps", self.path, error)
+            log.warning("training goes on, but a kill now would cost more steps: %s", error)
         self._last = time.monotonic()
         self.seconds = self._last - started
 
     def read(self) -> Snapshot | None:
         """What a process before this one left, if anything that can be used."""
-        self._sweep()
         if not self.path.is_file():
             return None
         try:
@@ -100,7 +99,6 @@ class ResumeFile:
     def remove(self) -> None:
         """The trial has its result."""
         self.path.unlink(missing_ok=True)
-        self._sweep()
 
     def _read(self) -> Snapshot:
         described, tensors = read_tensors(self.path)
@@ -112,11 +110,6 @@ class ResumeFile:
         step = about["numbers"]["position"]["step"]
         self.resumes = (*about["resumes"], {"at_step": step, "written_by": about["written_by"]})
         return Snapshot(numbers=about["numbers"], tensors=tensors)
-
-    def _sweep(self) -> None:
-        """Remove what a process that was killed as it wrote has left."""
-        for half in self.path.parent.glob(f".{self.path.name}.*"):
-            half.unlink(missing_ok=True)
 
 
 def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

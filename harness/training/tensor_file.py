@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +24,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
     Equal tensors and descriptions give equal files. Only what is not on the CPU, not contiguous or not
     alone in its storage is copied first.
+
+    Raises: WriteError, as `replacing` does.
     """
     # The format has complex numbers only in its newest versions: stored as [..., (re, im)].
     complex_names = sorted(name for name, value in tensors.items() if value.is_complex())
@@ -31,7 +35,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     description = json.loads(json.dumps({**about, "complex": complex_names}))  # as it will be read
     header = json.dumps({**description, "crc32": _checksum(description, stored)}, sort_keys=True)
     with replacing(path) as temporary:
-        save_file(stored, temporary, metadata={"harness": header})
+        try:
+            save_file(stored, temporary, metadata={"harness": header})
+        except SafetensorError as error:
+            raise _of_the_system(error) from error
 
 
 def read_tensors(path: Path, *, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -69,6 +76,12 @@ def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         if name in found and _kind(found[name]) != _kind(expected[name])
     ]
     return missing + unknown + differing
+
+
+def _of_the_system(error: SafetensorError) -> Exception:
+    """The operating system's complaint, of which the library leaves only the words."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error
 
 
 def _storable(tensor: Tensor, seen: set[int]) -> Tensor:
