@@ -21,16 +21,21 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts import PlacedMixer, State
-from harness.evaluation.horizon.levels import Original, Steps, first_of, replaced
+from harness.evaluation.horizon.levels import CannotIsolate, Original, Steps, first_of, replaced
 
 
 def memories(
     model: nn.Module, tokens: Tensor, lengths: Tensor, mixers: Sequence[PlacedMixer]
 ) -> dict[int, np.ndarray]:
-    """level -> effective memories in samples, of every clip and channel; of levels that have decays."""
+    """level -> effective memories in samples, of every clip and channel; of levels that have decays.
+
+    Raises: CannotIsolate for a layer that the model lists and does not call.
+    """
     found: dict[int, list[np.ndarray]] = {}
+    called: set[int] = set()
 
     def run(placed: PlacedMixer, original: Original, x: Steps) -> tuple[Steps, State]:
+        called.add(id(placed.layer))
         log_decays = getattr(placed.layer, "log_decays", None)
         values = log_decays(x) if callable(log_decays) else None
         if values is not None:
@@ -41,6 +46,14 @@ def memories(
 
     with replaced(mixers, run):
         model(tokens)
+    for placed in mixers:
+        # of a longer stride, a short window may have no step
+        if id(placed.layer) not in called and 2 * placed.stride <= tokens.shape[1]:
+            raise CannotIsolate(
+                f"{type(model).__name__} does not call its {type(placed.layer).__name__} of level "
+                f"{placed.level} by `forward(x)` or `resume(x, state)`; what its `mixers()` lists must be "
+                "what it calls (see `contracts.PlacedMixer`)"
+            )
     return {level: np.concatenate(values) for level, values in found.items()}
 
 

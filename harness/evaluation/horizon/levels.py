@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.contracts import PlacedMixer, State, TemporalMixer
+from harness.errors import HarnessError
 
 Steps = Any
 """What a layer maps: a tensor Float[B, L, ...], or several in a tuple, of which some may be None."""
@@ -27,7 +28,7 @@ Run = Callable[[PlacedMixer, Original, Steps], tuple[Steps, State]]
 """What a layer is to give for a whole sequence instead."""
 
 
-class CannotIsolate(Exception):
+class CannotIsolate(HarnessError):
     """Raised where a level's part in what a model computes cannot be told from the rest; says why."""
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,23 +21,20 @@ from harness.evaluation.horizon.cut import cut_bits, distances, masked_bits, pha
 from harness.evaluation.horizon.decays import memories
 from harness.evaluation.horizon.gradient import GradientSizes, boundary, measure_gradients, reaches
 from harness.evaluation.horizon.levels import CannotIsolate, levels_of, placed_mixers
+from harness.evaluation.horizon.series import cut_rows, memory_rows, write_series
 from harness.evaluation.horizon.summary import (
+    EVERYTHING,
+    LEVELS,
     Curve,
-    depth,
-    half_distance,
+    curve_columns,
+    gradient_columns,
     long_distance,
-    rank_correlation,
+    memory_columns,
 )
 from harness.evaluation.nll import SPLITS
 from harness.evaluation.windows import window_batches
-from harness.store.atomic import write_text
 from harness.training.precision import precision
 
-LEVELS = 16
-"""Levels, or layers, that have columns in the row; curves of more stand in the series."""
-
-QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-EVERYTHING = "all"
 Batch = tuple[Tensor, Tensor]
 
 
@@ -125,7 +121,10 @@ class Horizon:
         """The row's columns; the curves go into the folder `series`."""
         mixers = placed_mixers(context.model)
         if not mixers:
-            return {"horizon_levels": 0, "horizon_remarks": "no layer of this model has a memory"}
+            return {
+                "horizon_levels": 0,
+                "horizon_remarks": "the model lists no mixers, and holds no TemporalMixer",
+            }
         strides = levels_of(mixers)
         batches = list(self._batches(context, self.config.clips))
         length = max(tokens.shape[1] for tokens, _ in batches)
@@ -136,16 +135,16 @@ class Horizon:
             memory = self._memories(context.model, batches, mixers)
             curves = self._curves(context, batches, mixers, length)
         sizes, remarks = self._gradients(context, mixers, length)
-        write_series(context.folder, "horizon_cut", _cut_rows(curves, strides), scale)
-        write_series(context.folder, "horizon_memory", _memory_rows(memory, strides), scale)
+        write_series(context.folder, "horizon_cut", cut_rows(curves, strides), scale)
+        write_series(context.folder, "horizon_memory", memory_rows(memory, strides), scale)
         gradients = list(sizes.rows(strides))
         write_series(context.folder, "horizon_gradient", gradients, scale)
         return {
             "horizon_levels": len(strides),
             "horizon_context": length,
-            **_of_curves(curves, strides, long_distance(length), scale, remarks),
-            **_of_memory(memory, scale),
-            **_of_gradients(gradients),
+            **curve_columns(curves, strides, long_distance(length), scale, remarks),
+            **memory_columns(memory, scale),
+            **gradient_columns(gradients),
             "horizon_remarks": "; ".join(remarks),
         }
 
@@ -219,98 +218,3 @@ class Horizon:
         if not sizes.clips:
             return sizes, ["no gradients by level: windows are too short for the strides"]
         return sizes, []
-
-
-def write_series(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], milliseconds: float) -> None:
-    """`series/<name>.csv` of the trial's folder; columns in samples stand there in milliseconds as well."""
-    import pandas as pd
-
-    frame = pd.DataFrame(rows)
-    for column in [column for column in frame if str(column).endswith("_samples")]:
-        frame[str(column).replace("_samples", "_ms")] = frame[column] * milliseconds
-    path = folder / "series" / f"{name}.csv"
-    if frame.empty:
-        path.unlink(missing_ok=True)  # of an earlier measurement
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, frame.to_csv(index=False))
-
-
-def _cut_rows(curves: Mapping[str, Curve], strides: Mapping[int, int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "level": part,
-            "stride": strides[int(part)] if part != EVERYTHING else min(strides.values()),
-            "distance_samples": every,
-            "rise_bits": rise,
-        }
-        for part, curve in curves.items()
-        for every, rise in sorted(curve.items())
-    ]
-
-
-def _memory_rows(memory: Mapping[int, np.ndarray], strides: Mapping[int, int]) -> list[dict[str, Any]]:
-    return [
-        {"level": level, "stride": strides[level], "quantile": quantile, "memory_samples": samples}
-        for level, values in sorted(memory.items())
-        for quantile, samples in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)
-    ]
-
-
-def _of_curves(
-    curves: Mapping[str, Curve],
-    strides: Mapping[int, int],
-    long: int,
-    scale: float,
-    remarks: list[str],
-) -> dict[str, Any]:
-    by_level = {level: curves[str(level)] for level in strides if str(level) in curves}
-    if not by_level:
-        return {}
-    halves = {level: half_distance(curve) for level, curve in by_level.items()}
-    longest = max(max(curve) for curve in by_level.values())
-    beyond = [str(level) for level, half in halves.items() if math.isinf(half)]
-    if beyond:
-        remarks.append(f"half_ms of level {', '.join(beyond)} is that of the longest cut or more")
-    none = [str(level) for level, half in halves.items() if math.isnan(half)]
-    if none:
-        remarks.append(f"memory of level {', '.join(none)} is worth nothing")
-    halves = {level: min(half, longest) for level, half in halves.items()}
-    columns: dict[str, Any] = {"horizon_long_ms": long * scale}
-    for level, curve in by_level.items():
-        if level < LEVELS:
-            columns[f"horizon_rise_bits_level{level}"] = curve[min(curve)]
-            columns[f"horizon_long_bits_level{level}"] = curve[long]
-            columns[f"horizon_half_ms_level{level}"] = halves[level] * scale
-    columns["horizon_level_correlation"] = rank_correlation(list(halves), list(halves.values()))
-    columns["horizon_depth_short"] = depth(
-        {level: curve[min(curve)] - curve[long] for level, curve in by_level.items()}
-    )
-    columns["horizon_depth_long"] = depth({level: curve[long] for level, curve in by_level.items()})
-    return columns
-
-
-def _of_memory(memory: Mapping[int, np.ndarray], scale: float) -> dict[str, Any]:
-    medians = {level: float(np.median(values)) for level, values in memory.items()}
-    columns = {
-        f"horizon_memory_ms_level{level}": median * scale
-        for level, median in medians.items()
-        if level < LEVELS
-    }
-    return columns | {"horizon_memory_correlation": rank_correlation(list(medians), list(medians.values()))}
-
-
-def _of_gradients(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    if not rows:
-        return {}
-    ways = [row["distance_samples"] for row in rows]
-    return {
-        f"horizon_gradient_depth_{name}": depth(
-            {
-                int(row["level"]): row["gradient"]
-                for row in rows
-                if row["distance_samples"] == way and row["level"].isdigit()
-            }
-        )
-        for name, way in (("short", min(ways)), ("long", max(ways)))
-    }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,12 @@ WORTHLESS_BITS = 1e-3
 
 Curve = Mapping[int, float]
 """Samples between cuts -> rise of the NLL in bits per sample, from the smallest on."""
+
+EVERYTHING = "all"
+"""The curve of all levels cut at once."""
+
+LEVELS = 16
+"""Levels, or layers, that have columns in the row; curves of more stand in the series."""
 
 
 def half_distance(curve: Curve) -> float:
@@ -59,3 +66,62 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     if len(pairs) < 2 or (pairs.nunique() < 2).any():
         return math.nan
     return float(np.corrcoef(pairs["x"], pairs["y"])[0, 1])
+
+
+def curve_columns(
+    curves: Mapping[str, Curve],
+    strides: Mapping[int, int],
+    long: int,
+    scale: float,
+    remarks: list[str],
+) -> dict[str, Any]:
+    by_level = {level: curves[str(level)] for level in strides if str(level) in curves}
+    if not by_level:
+        return {}
+    halves = {level: half_distance(curve) for level, curve in by_level.items()}
+    longest = max(max(curve) for curve in by_level.values())
+    beyond = [str(level) for level, half in halves.items() if math.isinf(half)]
+    if beyond:
+        remarks.append(f"half_ms of level {', '.join(beyond)} is that of the longest cut or more")
+    none = [str(level) for level, half in halves.items() if math.isnan(half)]
+    if none:
+        remarks.append(f"memory of level {', '.join(none)} is worth nothing")
+    halves = {level: min(half, longest) for level, half in halves.items()}
+    columns: dict[str, Any] = {"horizon_long_ms": long * scale}
+    for level, curve in by_level.items():
+        if level < LEVELS:
+            columns[f"horizon_rise_bits_level{level}"] = curve[min(curve)]
+            columns[f"horizon_long_bits_level{level}"] = curve[long]
+            columns[f"horizon_half_ms_level{level}"] = halves[level] * scale
+    columns["horizon_level_correlation"] = rank_correlation(list(halves), list(halves.values()))
+    columns["horizon_depth_short"] = depth(
+        {level: curve[min(curve)] - curve[long] for level, curve in by_level.items()}
+    )
+    columns["horizon_depth_long"] = depth({level: curve[long] for level, curve in by_level.items()})
+    return columns
+
+
+def memory_columns(memory: Mapping[int, np.ndarray], scale: float) -> dict[str, Any]:
+    medians = {level: float(np.median(values)) for level, values in memory.items()}
+    columns = {
+        f"horizon_memory_ms_level{level}": median * scale
+        for level, median in medians.items()
+        if level < LEVELS
+    }
+    return columns | {"horizon_memory_correlation": rank_correlation(list(medians), list(medians.values()))}
+
+
+def gradient_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not rows:
+        return {}
+    ways = [row["distance_samples"] for row in rows]
+    return {
+        f"horizon_gradient_depth_{name}": depth(
+            {
+                int(row["level"]): row["gradient"]
+                for row in rows
+                if row["distance_samples"] == way and row["level"].isdigit()
+            }
+        )
+        for name, way in (("short", min(ways)), ("long", max(ways)))
+    }
