@@ -291,6 +291,7 @@ class MetricContext:
     seed: int
     folder: Path  # the trial's folder; samples go below it
     progress: Callable[[float, str], None] = lambda fraction, text: None
+    micro_batches: int = 1  # parts in which a batch was trained: more than one where memory ran out
 
 
 class Metric(Protocol):

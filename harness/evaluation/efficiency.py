@@ -56,7 +56,8 @@ class Efficiency:
         ),
         "memory_method": Column(description="how peak_memory_mib was measured"),
         "saved_for_backward_mib": Column(
-            description="kept by autograd for the backward pass of one batch, parameters aside",
+            description="kept by autograd for the backward pass of one batch, or of one of the parts that "
+            "gradient_accumulation counts, parameters aside",
             unit="MiB",
             better="lower",
         ),
@@ -92,7 +93,8 @@ class Efficiency:
         return columns if isinstance(model, ClosedForm) else columns | self._training(context, train)
 
     def _training(self, context: MetricContext, train: TrainConfig) -> dict[str, Any]:
-        """Full training steps on a copy of the model, at the trial's own batch size and crop."""
+        """Full training steps on a copy of the model, at the trial's own batch size and crop, in as many
+        parts as it trained in."""
         seed_everything("training", context.seed)
         batches = TrainingBatches(
             context.dataset.splits["train"],
@@ -106,9 +108,9 @@ class Efficiency:
         with PeakMemory(context.device) as memory:
             model = copy.deepcopy(context.model).train()
             update = Update(model, train)
-            compile_ahead(update, *drawn[0])
+            compile_ahead(update, *drawn[0], micro_batches=context.micro_batches)
             seconds = repeat(
-                lambda: training_step(update, *next(turns)),
+                lambda: training_step(update, *next(turns), micro_batches=context.micro_batches),
                 device=context.device,
                 seconds=self.config.seconds,
                 at_least=self.config.min_steps,
@@ -116,14 +118,15 @@ class Efficiency:
             )
         saved = SavedForBackward(model)
         with precision(train.precision), saved:
-            batch_loss(model, *drawn[0], train)
+            tokens, lengths = (part.tensor_split(context.micro_batches)[0] for part in drawn[0])
+            batch_loss(model, tokens, lengths, train)
         lower, median, upper = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
-        tokens = float(np.mean([int(lengths.sum()) for _, lengths in drawn]))
+        count = float(np.mean([int(lengths.sum()) for _, lengths in drawn]))
         return {
             "train_step_ms": 1e3 * median,
             "train_step_ms_iqr": 1e3 * (upper - lower),
             "train_steps_timed": len(seconds),
-            "tokens_per_second": tokens / median,
+            "tokens_per_second": count / median,
             "peak_memory_mib": memory.bytes / MIB,
             "memory_method": memory.method,
             "saved_for_backward_mib": saved.bytes / MIB,

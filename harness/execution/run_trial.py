@@ -133,7 +133,11 @@ def _train(
     config = dict(task.trial.config)
     save_checkpoint(folder / "checkpoint.safetensors", model, config=config, step=result.steps)
     measuring = _stoppable(progress, should_stop)
-    return "ok", "", columns | _measure(task, "training", model, dataset, device, measuring)
+    return (
+        "ok",
+        "",
+        columns | _measure(task, "training", model, dataset, device, measuring, result.micro_batches),
+    )
 
 
 def _time(task: Task, device: torch.device, progress: Progress) -> tuple[Status, str, dict[str, Any]]:
@@ -142,7 +146,8 @@ def _time(task: Task, device: torch.device, progress: Progress) -> tuple[Status,
 
     dataset, model = _build(task, device)
     load_checkpoint(Path(task.folder) / "checkpoint.safetensors", model)
-    return "ok", "", _measure(task, "exclusive", model, dataset, device, progress)
+    parts = read_record(task.record_path).columns.get("gradient_accumulation", 1)
+    return "ok", "", _measure(task, "exclusive", model, dataset, device, progress, parts)
 
 
 def _build(task: Task, device: torch.device) -> tuple[Any, Any]:
@@ -156,7 +161,13 @@ def _build(task: Task, device: torch.device) -> tuple[Any, Any]:
 
 
 def _measure(
-    task: Task, lane: Lane, model: Any, dataset: Any, device: torch.device, progress: Progress
+    task: Task,
+    lane: Lane,
+    model: Any,
+    dataset: Any,
+    device: torch.device,
+    progress: Progress,
+    micro_batches: int,
 ) -> dict[str, Any]:
     """Columns of all metrics of a lane."""
     specs = [configuration.resolve("metrics", spec) for spec in task.trial.config["measure"]]
@@ -179,6 +190,7 @@ def _measure(
             seed=task.trial.seed,
             folder=Path(task.folder),
             progress=part,
+            micro_batches=micro_batches,
         )
         columns |= spec.cls(spec.config).measure(context)
     if lane == "training":
