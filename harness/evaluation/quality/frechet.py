@@ -28,8 +28,9 @@ SIZES = 15
 """Subsets for the extrapolation, as many as in the paper."""
 SMALLEST = 0.5
 """Share of the clips in the smallest of them. The bias is linear in 1/N for large N only, so that smaller
-subsets bend the line. Of the bias a fifth stays, with the other sign, at N = 6 F for independent features
-of equal variance, the worst case; less where few directions have most of the variance."""
+subsets bend the line. What stays of the bias has the other sign: a fifth at N = F, an eighth at N = 3 F for
+features of equal variance, a few per cent where few directions have most of it (`python -m
+benchmarks.quality_scores`)."""
 FEWEST_TO_EXTRAPOLATE = 2 * SIZES
 
 
