@@ -27,6 +27,8 @@ class Results:
     columns: Mapping[str, Column]
     variants: Sequence[str]
     configurations: Mapping[str, Mapping[str, Any]]
+    shown: Sequence[str]
+    """The columns that the suite chose for its summary."""
 
 
 def load_folder(folder: str | Path) -> Results:
@@ -49,4 +51,5 @@ def load_folder(folder: str | Path) -> Results:
         columns=measured_columns(folder),
         variants=[*configurations],
         configurations=configurations,
+        shown=plan.get("columns", []),
     )

@@ -24,6 +24,7 @@ from harness.analysis.statistics import (
     by_seed,
     check_one_row_a_trial,
     contrasts,
+    improvement_interval,
     interquartile_mean,
     may_be_best,
     percentile_interval,
@@ -152,9 +153,7 @@ def _aggregates(own: NDArray[Any], base: NDArray[Any] | None, better: Direction)
     sign = -1.0 if better == "lower" else 1.0
     row["improvement"] = float(probability_of_improvement(sign * own, sign * base))
     if min(len(own), len(base)) >= ENOUGH:
-        ours, theirs = stratified_resamples(sign * own, seed=0), stratified_resamples(sign * base, seed=1)
-        drawn = probability_of_improvement(ours, theirs)
-        row["improvement_low"], row["improvement_high"] = percentile_interval(drawn)
+        row["improvement_low"], row["improvement_high"] = improvement_interval(sign * own, sign * base)
     return row
 
 

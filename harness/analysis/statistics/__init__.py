@@ -5,6 +5,7 @@ Formulas and what the simulations show of them: docs/statistics.md.
 
 from harness.analysis.statistics.bootstrap import (
     ENOUGH,
+    improvement_interval,
     interquartile_mean,
     percentile_interval,
     probability_of_improvement,
@@ -33,12 +34,14 @@ from harness.analysis.statistics.paired import (
     verdict,
 )
 from harness.analysis.statistics.power import POWER, seeds_needed, smallest_difference
+from harness.analysis.statistics.two_samples import Difference, difference
 
 __all__ = [
     "CONFIDENCE",
     "ENOUGH",
     "POWER",
     "Contrast",
+    "Difference",
     "Direction",
     "Estimate",
     "Means",
@@ -47,9 +50,11 @@ __all__ = [
     "by_seed",
     "check_one_row_a_trial",
     "contrasts",
+    "difference",
     "estimate",
     "estimates",
     "holm",
+    "improvement_interval",
     "interquartile_mean",
     "may_be_best",
     "p_value",

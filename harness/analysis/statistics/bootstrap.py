@@ -28,6 +28,9 @@ ENOUGH = 10
 
 RESAMPLES = 2000
 
+CHUNK = 100
+"""Resamples of a comparison at a time: all pairs of runs of all tasks are held at once."""
+
 
 def interquartile_mean(values: ArrayLike) -> NDArray[Any]:
     """Over runs and tasks together, the last two axes: Float[…, N, T] -> Float[…]."""
@@ -52,10 +55,7 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> NDArray[Any]:
 
 def stratified_resamples(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> NDArray[Any]:
     """Float[N, T] -> Float[R, N, T]: in each task as many runs as there are, drawn with replacement."""
-    array = np.asarray(values, dtype=float)
-    chosen = np.random.default_rng(seed).integers(len(array), size=(resamples, *array.shape))
-    drawn: NDArray[Any] = np.take_along_axis(array[None], chosen, axis=1)
-    return drawn
+    return _drawn(np.asarray(values, dtype=float), resamples, np.random.default_rng(seed))
 
 
 def percentile_interval(statistics: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -65,3 +65,24 @@ def percentile_interval(statistics: ArrayLike, confidence: float = CONFIDENCE) -
         return math.nan, math.nan
     low, high = np.percentile(array, [50 * (1 - confidence), 50 * (1 + confidence)])
     return float(low), float(high)
+
+
+def improvement_interval(
+    x: ArrayLike, y: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Stratified bootstrap interval of `probability_of_improvement`; the runs of X and Y drawn apart."""
+    ours, theirs = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    drawn = []
+    for chunk in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - chunk)
+        generator = np.random.default_rng([seed, chunk])
+        left = _drawn(ours, size, generator)
+        right = _drawn(theirs, size, generator)
+        drawn.append(probability_of_improvement(left, right))
+    return percentile_interval(np.concatenate(drawn), confidence)
+
+
+def _drawn(array: NDArray[Any], size: int, generator: np.random.Generator) -> NDArray[Any]:
+    chosen = generator.integers(len(array), size=(size, *array.shape))
+    drawn: NDArray[Any] = np.take_along_axis(array[None], chosen, axis=1)
+    return drawn
