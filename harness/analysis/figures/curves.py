@@ -47,3 +47,11 @@ def references(data: FigureData) -> list[str]:
     trained = {*learning_curves(data)["variant"]}
     succeeded = {*data.table.loc[data.table["status"] == "ok", "variant"]}
     return [v for v in data.variants if trained and v in succeeded and v not in trained]
+
+
+def without_references(data: FigureData) -> str:
+    """A sentence for the small print of figures that leave them out, as they would squeeze the rest."""
+    from harness.analysis import style
+
+    names = ", ".join(map(style.label, references(data)))
+    return f" Not shown: {names}, counted and not trained." if names else ""

@@ -1,4 +1,4 @@
-"""Learning curves: how fast each variant learns, in steps, in tokens or in time."""
+"""Learning curves: how fast each variant learns, in steps, tokens, operations or time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 LABELS = {
     "steps": "Training steps",
     "tokens": "Training tokens",
+    "flops": "Training cost (FLOP, log scale): three forward passes a token",
     "exclusive": "Wall-clock (s, log scale): steps × median step time, alone on the machine",
     "recorded": "Recorded training time (s, log scale), other trials may have shared the machine",
 }
+LOGARITHMIC = ("seconds", "flops")
+"""Axes on which variants of very different cost stand side by side."""
 SETTLED = 0.1
 """Part of the training after which a curve must fit the axes; the first fall from chance need not."""
 
@@ -33,7 +36,7 @@ class LearningCurve:
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        x: Literal["steps", "seconds", "tokens"] = "steps"
+        x: Literal["steps", "seconds", "tokens", "flops"] = "steps"
         """seconds: steps × the variant's median step time in the exclusive lane, where there is one."""
 
     def __init__(self, config: Config) -> None:
@@ -52,10 +55,11 @@ class LearningCurve:
         status = data.table.drop_duplicates("key").set_index("key")["status"]
         curves = history.assign(x=self._x(data, history), status=history["key"].map(status))
         curves = curves.dropna(subset=["x", "status"])
-        if self.config.x == "seconds":
-            curves = curves[curves["x"] > 0]  # the axis is logarithmic
+        if self.config.x in LOGARITHMIC:
+            curves = curves[curves["x"] > 0]
         if curves.empty:
-            raise NotEnoughData("no variant with a learning curve has a step time")
+            need = "a step time" if self.config.x == "seconds" else "a count of operations"
+            raise NotEnoughData(f"no variant with a learning curve has {need}")
         lines = pd.DataFrame(floor(data).items(), columns=["variant", BITS]).astype({BITS: float})
         points = pd.concat([curves, lines], ignore_index=True)
         points["variant"] = pd.Categorical(points["variant"], categories=list(data.variants))
@@ -74,7 +78,7 @@ class LearningCurve:
         whole, enlarged = figure.subplots(1, 2)
         for axes in (whole, enlarged):
             _draw_curves(axes, curves, looks)
-        _set_limits(whole, enlarged, points, logarithmic=self.config.x == "seconds")
+        _set_limits(whole, enlarged, points, logarithmic=self.config.x in LOGARITHMIC)
         for axes in (whole, enlarged):
             _draw_failures(axes, curves, looks)
         _draw_references(whole, points[points["x"].isna()])
@@ -93,6 +97,8 @@ class LearningCurve:
         return figure
 
     def _x(self, data: FigureData, history: pd.DataFrame) -> pd.Series:
+        if self.config.x == "flops":
+            return history["tokens"] * history["key"].map(_flops_per_token(data.table)) * 3
         if self.config.x != "seconds":
             return history["step" if self.config.x == "steps" else "tokens"]
         step_ms = _step_ms(data.table)
@@ -111,6 +117,14 @@ class LearningCurve:
         untimed = [v for v in data.variants if v in trained and v not in step_ms]
         names = ", ".join(style.label(variant) for variant in untimed)
         return LABELS["exclusive"] + (f"\nnot shown, for want of a step time: {names}" if names else "")
+
+
+def _flops_per_token(table: pd.DataFrame) -> Mapping[str, float]:
+    """key -> operations of a forward pass a token; nothing where nobody counted."""
+    if "flops_per_token" not in table:
+        return {}
+    counted = table.drop_duplicates("key").set_index("key")["flops_per_token"].dropna()
+    return {str(key): float(value) for key, value in counted.items()}
 
 
 def _step_ms(table: pd.DataFrame) -> Mapping[str, float] | None:

@@ -1,0 +1,120 @@
+"""Differences to the base, paired by seed: one row a variant, one panel a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING
+
+from harness.analysis import style
+from harness.analysis.figures.curves import references, without_references
+from harness.analysis.quantities import quantity
+from harness.analysis.statistics import Estimate, by_seed, paired_difference
+from harness.contracts import FigureData, NotEnoughData
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = ("nll_bits_test", "train_step_ms", "peak_memory_mib")
+
+
+class Forest:
+    """Differences to the base with their intervals, paired by seed (forest plot)."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        columns: tuple[str, ...] = COLUMNS
+        """One panel each; those that no pair of seeds has are left out."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def numbers(self, data: FigureData) -> pd.DataFrame:
+        """One row a variant and column: mean difference, 95 % interval, pairs of seeds."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {"variant": variant, "column": column, **difference._asdict()}
+                for column, differences in self._panels(data).items()
+                for variant, difference in differences.items()
+            ]
+        ).sort_values(
+            "variant", key=lambda c: c.map({v: n for n, v in enumerate(data.variants)}), kind="stable"
+        )
+
+    @style.paper()
+    def draw(self, data: FigureData) -> Figure:
+        panels = self._panels(data)
+        variants = [v for v in data.variants if any(v in values for values in panels.values())]
+        looks = style.looks(data.variants, data.base)
+        figure = style.new_figure(style.TEXT_WIDTH, 1.0 + 0.19 * len(variants))
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (column, differences) in zip(grid, panels.items(), strict=True):
+            _draw_panel(axes, differences, variants, looks)
+            axes.set_xlabel(_label(column))
+        grid[0].set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
+        grid[0].set_ylim(len(variants) - 0.4, -0.6)
+        several = any(value.n > 1 for values in panels.values() for value in values.values())
+        bars = "bar: 95 % t interval, one comparison at a time" if several else "one pair of seeds each"
+        style.note(
+            figure,
+            f"Differences to {style.label(data.base)}, paired by seed; {bars}.{without_references(data)}",
+        )
+        return figure
+
+    def _panels(self, data: FigureData) -> dict[str, dict[str, Estimate]]:
+        """column -> variant -> difference, of what some variant shares a seed with the base in."""
+        counted = references(data)
+        panels = {}
+        for column in self.config.columns:
+            if column not in data.table:
+                continue
+            values = by_seed(data.table, column)
+            if data.base not in values:
+                continue
+            found = {
+                variant: paired_difference(values[variant], values[data.base])
+                for variant in data.variants
+                if variant in values and variant != data.base and variant not in counted
+            }
+            found = {variant: value for variant, value in found.items() if value.n and not isnan(value.mean)}
+            if found:
+                panels[column] = found
+        if not panels:
+            raise NotEnoughData(
+                f"no variant shares a seed with {data.base} in any of {', '.join(self.config.columns)}"
+            )
+        return panels
+
+
+def _draw_panel(
+    axes: Axes, differences: Mapping[str, Estimate], variants: list[str], looks: Mapping[str, style.Look]
+) -> None:
+    axes.axvline(0.0, color=style.GREY, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
+    for row, variant in enumerate(variants):
+        if variant in differences:
+            value, look = differences[variant], looks[variant]
+            axes.errorbar(
+                value.mean,
+                row,
+                xerr=None if isnan(value.half_width) else value.half_width,
+                ecolor=look.colour,
+                elinewidth=1.2,
+                markersize=5,
+                zorder=3,
+                **look.point(),
+            )
+    axes.locator_params(axis="x", nbins=4)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(left=False)
+
+
+def _label(column: str) -> str:
+    """``Δ Test NLL (bits/sample)``, and on which side of zero the better ones lie."""
+    what = quantity(column)
+    side = {"lower": "← better", "higher": "better →", None: ""}[what.better]
+    return "\n".join(filter(None, [f"Δ {what.with_unit}", side]))

@@ -1,0 +1,117 @@
+"""Figures that compare: differences to the base, splits, seeds, settings, budgets."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.analysis.figures.scaling import fit
+from harness.contracts import FigureData, NotEnoughData
+from tests.analysis.test_figures import build, texts
+
+TRAINED = ("forest", "generalization", "seeds")
+
+
+@pytest.fixture(scope="module")
+def grid():
+    """Depth by pooling, three seeds, with a law that is known: nll = 3 parameters^-0.1 pooling^0.02."""
+    noise = np.random.default_rng(0)
+    rows = [
+        {
+            "variant": f"layers={layers}, pooling={pooling}",
+            "seed": seed,
+            "key": f"{layers}-{pooling}-{seed}",
+            "status": "ok",
+            "model": "poolformer",
+            "mixer": "rg_lru",
+            "pooling": pooling,
+            "layers": str(layers),
+            "width": "64",
+            "parameters": 1e5 * layers,
+            "nll_bits_test": 3 * (1e5 * layers) ** -0.1 * factor**0.02 * np.exp(noise.normal(0, 1e-3)),
+        }
+        for layers in (1, 2, 4, 8)
+        for pooling, factor in (("[2, 2]", 4), ("[4, 4]", 16), ("[2, 10]", 20))
+        for seed in range(3)
+    ]
+    table = pd.DataFrame(rows)
+    history = pd.DataFrame(columns=["key", "variant", "seed", "step", "nll_bits_validation"])
+    variants = list(dict.fromkeys(table["variant"]))
+    return FigureData(table=table, history=history, variants=variants, base=variants[0])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_kind_draws_a_realistic_suite_without_what_was_only_counted(name, data):
+    shown = " ".join(texts(build(name).draw(data)).split())
+    assert "Not shown: markov, unigram, counted and not trained." in shown
+    assert not {"markov", "unigram"} & {*build(name).numbers(data)["variant"]}
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "scaling", "heat_map"])
+def test_every_kind_says_in_one_line_that_nothing_was_measured(name, data):
+    empty = dataclasses.replace(
+        data, table=data.table.iloc[:0], history=pd.DataFrame(columns=[*data.history.columns])
+    )
+    with pytest.raises(NotEnoughData) as refused:
+        build(name).draw(empty)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) > 20
+
+
+def test_a_forest_shows_differences_paired_by_seed(data):
+    numbers = build("forest", columns=["nll_bits_test"]).numbers(data).set_index("variant")
+    values = data.table.set_index(["variant", "seed"])["nll_bits_test"].astype(float)
+    assert numbers.loc["layers=1", "mean"] == pytest.approx((values["layers=1"] - values["base"]).mean())
+    assert numbers.loc["mixer=attention", "n"] == 2  # one of its seeds diverged
+    assert "base" not in numbers.index and "layers=4" not in numbers.index
+
+
+def test_one_seed_has_points_and_no_interval(make_data):
+    shown = texts(build("forest").draw(make_data(seeds=1, failed={})))
+    assert "one pair of seeds each" in shown and "interval" not in shown
+
+
+def test_each_trial_is_a_point_of_its_variant(data):
+    numbers = build("seeds", column="train_step_ms").numbers(data)
+    ok = data.table[(data.table["status"] == "ok") & data.table["train_step_ms"].notna()]
+    assert len(numbers) == len(ok)
+    assert sorted(numbers["train_step_ms"]) == pytest.approx(sorted(ok["train_step_ms"].astype(float)))
+
+
+def test_a_heat_map_has_a_cell_for_each_pair_of_settings_by_their_size(grid):
+    numbers = build("heat_map").numbers(grid)
+    assert len(numbers) == 12 and (numbers["n"] == 3).all()
+    axes = build("heat_map").draw(grid).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["[2, 2]", "[4, 4]", "[2, 10]"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "2", "4", "8"]
+
+
+def test_a_suite_without_a_grid_has_no_heat_map(data):
+    with pytest.raises(NotEnoughData, match="grid"):
+        build("heat_map").draw(data)
+
+
+def test_a_law_is_found_again_with_its_interval(grid):
+    same = grid.table[grid.table["pooling"] == "[2, 2]"]
+    law = fit(same, "parameters", "nll_bits_test")
+    assert law.low < -0.1 < law.high and law.high - law.low < 0.01
+    assert law.exponent == pytest.approx(-0.1, abs=2e-3)
+    middle, band = law.line(np.array([1e5, 8e5]))
+    assert middle == pytest.approx(3 * np.array([1e5, 8e5]) ** -0.1 * 4**0.02, rel=3e-3)
+    assert (band > 1).all() and (band < 1.005).all()
+
+
+def test_a_scaling_figure_names_the_exponent_and_its_interval(grid):
+    assert "poolformer: exponent −0.1" in texts(build("scaling").draw(grid))
+    with pytest.raises(NotEnoughData, match="3 different values of width"):
+        table = grid.table.assign(width=64.0)
+        build("scaling", x="width").draw(dataclasses.replace(grid, table=table))
+
+
+def test_learning_curves_can_be_drawn_over_operations(data):
+    table = data.table.assign(flops_per_token=2000.0)
+    points = build("learning_curve", x="flops").numbers(dataclasses.replace(data, table=table))
+    curves = points.dropna(subset=["x"])
+    assert curves["x"].max() == 3 * 2000.0 * data.history["tokens"].max()
+    with pytest.raises(NotEnoughData, match="count of operations"):
+        build("learning_curve", x="flops").draw(data)
