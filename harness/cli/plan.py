@@ -19,7 +19,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.execution.plan import Plan
+    from harness.execution.plan import Plan, PlannedTrial
     from harness.suite.suite import Suite
 
 
@@ -64,6 +64,10 @@ def summary_line(plan: Plan) -> str:
     return text
 
 
+MANY = 200
+"""Trials, beyond which those of one variant that are in the same state share a line."""
+
+
 def _table(plan: Plan) -> Any:
     from rich.table import Table
     from rich.text import Text
@@ -79,22 +83,32 @@ def _table(plan: Plan) -> Any:
     table.add_column("state")
     colours = {"cached": "green", "failed": "red", "damaged": "red"}
     aliases = {variant.name: variant.aliases for variant in suite.variants}
-    for planned in plan.trials:
-        trial, cost = planned.trial, planned.cost
+    for alike in _lines(plan):
+        trial, cost = alike[0].trial, alike[0].cost
         also = "".join(f" (= {alias})" for alias in aliases[trial.variant])
-        state = planned.state + (f": {planned.detail}" if planned.detail else "")
+        state = alike[0].state + (f": {alike[0].detail}" if alike[0].detail else "")
+        seconds = sum(planned.estimated_seconds for planned in alike)
         table.add_row(
             Text(trial.variant + also),
             Text(trial.config["model"]["name"]),
             Text(trial.config["data"]["name"]),
-            str(trial.seed),
+            str(trial.seed) if len(alike) == 1 else f"{len(alike)} of them",
             "?" if cost.parameters is None else f"{cost.parameters:,}",
             "?" if cost.flops_per_token is None else quantity(cost.flops_per_token),
             quantity(cost.train_tokens) if cost.train_tokens else "all, once",
-            duration(planned.estimated_seconds) if planned.estimated_seconds else "-",
-            Text(state, style=colours.get(planned.state, "")),
+            duration(seconds) if seconds else "-",
+            Text(state, style=colours.get(alike[0].state, "")),
         )
     return table
+
+
+def _lines(plan: Plan) -> list[list[PlannedTrial]]:
+    """The trials that share a line."""
+    lines: dict[Any, list[PlannedTrial]] = {}
+    for planned in plan.trials:
+        alone = planned.trial.seed if len(plan.trials) <= MANY else None
+        lines.setdefault((planned.trial.variant, planned.state, alone), []).append(planned)
+    return list(lines.values())
 
 
 def _matches(suite: Suite) -> Any:
