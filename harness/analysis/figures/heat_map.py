@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+FILLED = 2 / 3
+"""Part of the map that variants must fill; one factor at a time makes a cross, which says more as curves."""
+
+
 class HeatMap:
     """A result over two settings: depth by pooling."""
 
@@ -56,9 +60,9 @@ class HeatMap:
         found = pd.DataFrame(rows, columns=["variant", config.x, config.y, config.column, "n"])
         found = found.drop_duplicates([config.x, config.y])  # the first of several variants of one place
         across, down = found[config.x].nunique(), found[config.y].nunique()
-        if min(across, down) < 2 or len(found) <= across * down / 2:
+        if min(across, down) < 2 or len(found) < FILLED * across * down:
             raise NotEnoughData(
-                f"fewer than half of the pairs of {config.x} and {config.y} have a variant; a `grid:` makes them"
+                f"too few pairs of {config.x} and {config.y} have a variant; a `grid:` of both makes them"
             )
         return found
 
