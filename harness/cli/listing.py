@@ -52,6 +52,8 @@ def list_(
     for name, description in found.items():
         text = in_words(description) if isinstance(description, dict) else description
         typer.echo(f"{name:<{width}}  {text}{_presets_of(name) if kind is Kind.MODELS else ''}")
+    if kind is Kind.PUBLISHED:
+        typer.echo("\n?  rests on one third-party transcription of the source")
 
 
 def _registered(kind: str) -> dict[str, Any]:
