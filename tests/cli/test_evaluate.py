@@ -118,7 +118,9 @@ def test_all_trials_are_scored_on_as_many_clips_as_each_has_unless_more_are_aske
     assert samples == {"base": 9, "width=2": 6}
 
 
-def test_new_scores_take_the_old_ones_places_and_the_record_says_when(results):
+def test_new_scores_take_the_old_ones_places_and_the_record_says_when(results, monkeypatch):
+    reported = []
+    monkeypatch.setattr("harness.cli.report.write_and_print", reported.append)
     before = records(results)["base"]
     harness("sample", results, "--clips", 12)
     harness("evaluate", results, "--rejection", "published", "--output", results / "scores.csv")
@@ -129,7 +131,7 @@ def test_new_scores_take_the_old_ones_places_and_the_record_says_when(results):
     others = [name for name in before["columns"] if name.startswith(("nll", "train"))]
     assert others and all(after["columns"][name] == before["columns"][name] for name in others)
     assert after["provenance"]["quality"]["command"] and after["provenance"]["quality"]["finished_at"]
-    assert "published" in (results / "table.csv").read_text()
+    assert reported == [results]
     assert len((results / "scores.csv").read_text().splitlines()) == 3
 
 

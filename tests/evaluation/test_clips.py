@@ -1,8 +1,9 @@
 """Clips in a folder: the same whenever they are drawn, whole or absent, and continued after a kill."""
 
 import math
-import os
-import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,31 +107,48 @@ def test_a_clip_whose_file_is_gone_is_drawn_again_and_a_damaged_one_is_named(toy
         ClipFolder(tmp_path)
 
 
-@pytest.mark.parametrize("place", ["between tokens", "between a file and the table"])
-def test_a_kill_loses_at_most_one_batch_and_leaves_no_half_file(toy, tmp_path, monkeypatch, place):
-    """The process dies in its third batch, without a chance to clean up."""
-    model = toy()
+DYING = """
+import os, signal, sys
+from pathlib import Path
 
-    def die(*_):
-        os.kill(os.getpid(), signal.SIGKILL)
+sys.path.insert(0, sys.argv[1])
+import torch
+from conftest import Toy
+from test_clips import ClipFolder, draw
 
-    child = os.fork()
-    if child == 0:
-        if place == "between tokens":
-            draw(model, tmp_path / "killed", 16, progress=lambda done, _: die() if done > 0.6 else None)
-        written = ClipFolder._write_table
-        monkeypatch.setattr(
-            ClipFolder, "_write_table", lambda self, rows: die() if len(rows) > 8 else written(self, rows)
-        )
-        draw(model, tmp_path / "killed", 16)
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def draw_until(place, folder):
+    torch.manual_seed(0)
+    model = Toy(Toy.Config())
+    written = ClipFolder._write_table
+    if place == "tokens":
+        draw(model, folder, 16, progress=lambda done, _: die() if done > 0.6 else None)
+    ClipFolder._write_table = lambda self, rows: die() if len(rows) > 8 else written(self, rows)
+    draw(model, folder, 16)
+
+for place in ("tokens", "files"):
+    if (child := os.fork()) == 0:
+        draw_until(place, Path(sys.argv[2], place))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert len(ClipFolder(tmp_path / "killed")) == 8
-    for file in (tmp_path / "killed").glob("*.flac"):
-        assert soundfile.info(file).frames == LENGTH
-    draw(model, tmp_path / "killed", 16)
-    draw(model, tmp_path / "whole", 16)
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+"""
+
+
+def test_a_kill_loses_at_most_one_batch_and_leaves_no_half_file(toy, tmp_path):
+    """Processes die in their third batch of four, without a chance to clean up: between two tokens,
+    and between the files and the table."""
+    here = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", DYING, here, str(tmp_path)], check=True, timeout=120)
+    draw(toy(), tmp_path / "whole", 16)
+    for place in ("tokens", "files"):
+        folder = tmp_path / place
+        assert len(ClipFolder(folder)) == 8
+        for file in folder.glob("*.flac"):
+            assert soundfile.info(file).frames == LENGTH
+        draw(toy(), folder, 16)
+        assert contents(folder) == contents(tmp_path / "whole")
 
 
 def test_two_processes_do_not_draw_into_one_folder(toy, tmp_path):

@@ -15,6 +15,7 @@ import torch
 
 from harness.contracts import Column, Dataset
 from harness.evaluation.classifier.extractor import Extractor, extractor_for
+from harness.evaluation.classifier.settings import PRESETS
 from harness.evaluation.quality.embedding import Embedding
 from harness.evaluation.quality.mel_distance import COLUMNS as MEL_SCORES
 from harness.evaluation.quality.mel_distance import mel_scores
@@ -23,9 +24,6 @@ from harness.evaluation.quality.rejection import Rule, kept
 from harness.evaluation.quality.scores import COLUMNS as SCORES
 from harness.evaluation.quality.scores import score
 from harness.evaluation.quality.waveforms import Lengths, Progress, Waveforms, describe_all, embed_all
-
-TRAINED_HERE = ("small", "resnext")
-"""Classifiers that learn from a data set's labels; any other is a file."""
 
 OF_RECORDINGS = (
     *("fid", "fid_infinity", "inception_score", "inception_score_sashimi"),
@@ -131,7 +129,7 @@ def judge(
 
 def classifier_of(dataset: Dataset, spec: str, device: torch.device, progress: Progress) -> Extractor | None:
     """None where it would have to learn from labels that the data set does not have."""
-    if dataset.splits["train"].labels is None and spec in TRAINED_HERE:
+    if dataset.splits["train"].labels is None and spec in PRESETS:
         return None
     return extractor_for(dataset, spec, device, progress)
 
