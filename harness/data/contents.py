@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from harness.cache import cache_root
 from harness.data import token_cache
 from harness.data.progress import progress
 from harness.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 def content_sha256(folder: Path, files: Sequence[str]) -> str:
@@ -52,6 +55,12 @@ def remembered_sha256(folder: Path, files: Sequence[str]) -> str:
     if len(remembered) == 2 and remembered[0] == now and len(remembered[1]) == 64:
         return remembered[1]
     content = content_sha256(folder, files)
+    if len(remembered) == 2 and remembered[1] != content:
+        log.warning(
+            "the files in %s have changed since they were last used (sha256 of all %s, before %s): results "
+            "with the ones and the others cannot be compared",
+            *(folder, content[:16], remembered[1][:16]),
+        )
     with token_cache.locked(memory):
         memory.write_text(f"{now} {content}", encoding="ascii")
     return content

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from miniature import COUNTS, SMALL, lay_out
 from server import serving
 
 from harness import configuration, registry
@@ -17,31 +18,6 @@ from harness.data.digits import DIGITS
 from harness.data.quantisation import encode
 from harness.data.sc09 import SC09
 from harness.errors import ConfigError, DataError
-
-COUNTS = {
-    "v0.02": {"train": 40, "validation": 10, "test": 10},
-    "v0.01": {"train": 20, "validation": 10, "test": 10},
-}
-LENGTHS = (200, 160, 200, 320, 240, 200)
-"""Samples of the clips of each digit, the first two for validation and the test."""
-
-SMALL = {"sample_rate": 16000, "seconds": 0.015}  # 240 samples
-
-
-def lay_out(folder: Path, version: str = "v0.02") -> Path:
-    """A miniature of the published layout."""
-    noise = np.random.default_rng(0)
-    clips = sum(COUNTS[version].values()) // 10
-    for digit in DIGITS:
-        (folder / digit).mkdir(parents=True)
-        for number, length in enumerate(LENGTHS[:clips]):
-            wave = noise.integers(-9000, 9000, length).astype(np.int16)
-            soundfile.write(folder / digit / f"{number:08x}_nohash_0.wav", wave, 16000)
-    others = ["bed/00000000_nohash_0.wav"]
-    for number, name in enumerate(("validation_list.txt", "testing_list.txt")):
-        lines = [f"{digit}/{number:08x}_nohash_0.wav" for digit in DIGITS]
-        (folder / name).write_text("\n".join([*others, *lines, ""]))
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -208,6 +184,15 @@ def test_settings_that_are_not_the_published_ones_are_noted(folder):
     assert built(quantiser="linear").provenance.notes[-1] == (
         "not as published: seconds 0.015 instead of 1.0, quantiser linear instead of mu_law"
     )
+
+
+def test_files_that_changed_since_the_last_use_are_warned_of(folder, caplog):
+    before = built().provenance.sha256
+    assert caplog.text == ""
+    clip = folder / "six" / "00000003_nohash_0.wav"
+    clip.write_bytes((folder / "six" / "00000002_nohash_0.wav").read_bytes())
+    assert built().provenance.sha256 != before
+    assert f"the files in {folder} have changed since they were last used" in caplog.text
 
 
 def test_verifying_reads_everything_again(folder):
