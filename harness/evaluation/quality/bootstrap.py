@@ -4,8 +4,8 @@ A resample gives clip i the weight w_i, how often it is among N draws with repla
 The interval is [s + q_low - m, s + q_high - m], with s the score of all clips, and m, q_low and q_high
 the mean and the 2.5 and 97.5 % quantiles of the resampled scores. Their mean, not s, is the centre:
 fewer different clips are in a resample, and scores whose value depends on the number of clips, as the
-Fréchet distance does, are all moved by it, so that plain quantiles can leave out s itself. A score that takes long to compute is resampled to first order
-in the weights (`frechet.influences`).
+Fréchet distance does, are all moved by it, so that plain quantiles can leave out s itself. A score
+that takes long to compute is resampled to first order in the weights (`frechet.influences`).
 
 What it covers: which clips the model happened to draw, at this number of them. Not the bias that
 the number brings, nor another seed of the training, another training set or another classifier.
