@@ -64,7 +64,8 @@ def test_the_question_the_counts_and_the_sections_are_there(page):
     assert "What does pooling buy?" in found.text
     assert re.search(r"\b38 ok\b", found.text) and "3 timeout" in found.text and "1 diverged" in found.text
     assert [a["id"] for a in found.named("section")] == [
-        *("answers", "summary", "figures", "listening", "variants", "failures", "trials", "provenance")
+        *("answers", "summary", "figures", "listening", "published"),
+        *("variants", "failures", "trials", "provenance"),
     ]
 
 
@@ -94,6 +95,12 @@ def test_each_variant_lets_three_of_its_clips_be_heard_with_what_is_known_of_the
     drawn = {row.variant for row in synthetic_data().table.itertuples() if row.status == "ok"}
     assert len(found.named("audio")) == 3 * len(drawn)
     assert "log-likelihood −4,321 bits, heard as 7 (93% sure)" in found.text
+
+
+def test_published_numbers_stand_beside_ours_with_what_speaks_against_comparing(page):
+    text = Elements(page).text
+    assert "sc09/sashimi Test NLL 1.891" in text
+    assert "no: ours is on synthetic_digits, theirs on sc09" in text
 
 
 def test_failures_show_their_error_and_the_end_of_their_log(page):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,12 @@ import pandas as pd
 
 from harness.analysis.layout import Header, Layout, lay_out
 from harness.analysis.page.answers import Answer, answers
+from harness.analysis.page.beside import beside
 from harness.analysis.page.differences import Difference, differences
 from harness.analysis.page.listening import REAL, REAL_FOLDER, Sounds, sounds_of
 from harness.analysis.page.media import Budget, picture
 from harness.analysis.page.provenance import Fact, facts
+from harness.analysis.page.table import Cell, Table, sortable
 from harness.analysis.quantities import compact, quantity
 from harness.contracts import Column, FigureData
 from harness.store.record import Record
@@ -32,24 +33,6 @@ LOG_LINES = 40
 
 FAILURES = 100
 """Failed trials that are shown with their logs; of more, the number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """`sort` is what a column is sorted by: a number, or nothing."""
-
-    text: str
-    sort: str = ""
-    best: bool = False
-    tied: bool = False
-    verdict: str = "-"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    headers: Sequence[Header]
-    rows: Sequence[Sequence[Cell]]
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +116,9 @@ def gather(
         changes=_changes(plan["variants"], data.base),
         failures=[_failure(*pair) for pair in failed[:FAILURES]],
         failures_left_out=max(0, len(failed) - FAILURES),
-        published=None,
+        published=beside(
+            data.table, columns, {each["name"]: each["config"] for each in plan["variants"]}, data.base
+        ),
         facts=facts(record for _, record, _ in pairs if record is not None),
         notes=notes,
     )
@@ -177,12 +162,8 @@ def _sort_key(row: Mapping[Any, Any], name: str, layout: Layout) -> str:
         return str(row["n_ok"])
     if name == "difference":
         leading = layout.headers[[header.name for header in layout.headers].index("difference") - 1].name
-        return _sortable(row[f"{leading}_difference"])
-    return _sortable(row[f"{name}_mean"])
-
-
-def _sortable(value: Any) -> str:
-    return "" if value is None or not math.isfinite(value) else repr(float(value))
+        return sortable(row[f"{leading}_difference"])
+    return sortable(row[f"{name}_mean"])
 
 
 def _trials(table: pd.DataFrame, columns: Mapping[str, Column]) -> Table:
@@ -199,7 +180,7 @@ def _trials(table: pd.DataFrame, columns: Mapping[str, Column]) -> Table:
     rows = [
         [
             *(Cell(text=str(row[name])) for name in ("variant", "seed", "key", "status")),
-            *(Cell(text=_plain(row[name]), sort=_sortable(row[name])) for name in measured),
+            *(Cell(text=_plain(row[name]), sort=sortable(row[name])) for name in measured),
         ]
         for row in table.to_dict("records")
     ]
