@@ -165,7 +165,7 @@ def _csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n", float_format=_number)
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
     """Whole numbers without a point: a column of counts is one of floats as soon as one row lacks it, and
     a missing trial must not change the bytes of the others' rows."""
     whole = value.is_integer() and abs(value) < 2**53

@@ -9,6 +9,7 @@ import typer
 
 from harness.cli import (
     check,
+    compare,
     data,
     doctor,
     evaluate,
@@ -39,6 +40,7 @@ for verb in (
     status,
     report,
     leaderboard,
+    compare,
     sample,
     evaluate,
     data,
