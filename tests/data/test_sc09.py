@@ -227,7 +227,7 @@ def hub(tmp_path, monkeypatch):
 
 def zipped(folder: Path, *, without: str = "", extra: dict[str, bytes] | None = None) -> bytes:
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder.parent).as_posix()
             if path.is_file() and not (without and name.endswith(without)):
