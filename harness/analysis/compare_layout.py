@@ -83,8 +83,8 @@ def plain(comparison: Comparison) -> dict[str, Any]:
 
 def _telling(rows: Sequence[Row]) -> list[Row]:
     first = rows[:1] if rows and rows[0].metric != TRIALS else []
-    known = {(row.verdict, row.reason) for row in first} | {("same", "")}
-    return [*first, *(row for row in rows[len(first) :] if (row.verdict, row.reason) not in known)]
+    silent = {("same", "")} | {(row.verdict, row.reason) for row in first if row.verdict == "unknown"}
+    return [*first, *(row for row in rows[len(first) :] if (row.verdict, row.reason) not in silent)]
 
 
 def _with_count(metric: MetricVerdict, columns: Mapping[str, Column]) -> str:

@@ -82,8 +82,10 @@ def metric_rows(
     if len(there) > 1:
         means = [frame[there].mean(axis="columns", skipna=False) for frame in (a, b)]
         sides = {MEAN: (means[0], means[1]), **sides}
-    reason = why_not_comparable(before, after, name, there) if there else ""
-    rows = [_tested(name, variant, *pair, margin, before.columns, reason) for variant, pair in sides.items()]
+    rows = []
+    for variant, pair in sides.items():
+        reason = why_not_comparable(before, after, name, there if variant == MEAN else [variant])
+        rows.append(_tested(name, variant, *pair, margin, before.columns, reason))
     for variant in variants:
         if a[variant].notna().any() != b[variant].notna().any():
             rows.append(
