@@ -93,7 +93,7 @@ def test_a_training_killed_as_it_writes_ends_with_the_same_bits(tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.training.loop", "torch._dynamo", "models.poolformer"])
     path, draw = tmp_path / "resume.safetensors", random.Random(0)
-    for wait in (draw.randrange(1, 7) for _ in range(3)):
+    for wait in (draw.randrange(1, 5) for _ in range(3)):
         receiving, sending = context.Pipe(duplex=False)
         process = context.Process(target=killed.trained, args=(path, sending), daemon=True)
         process.start()
