@@ -17,7 +17,16 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["build_model", "load_dataset", "load_results", "load_suite", "register", "run_suite"]
+__all__ = [
+    "build_model",
+    "load_dataset",
+    "load_figure_data",
+    "load_results",
+    "load_suite",
+    "load_summary",
+    "register",
+    "run_suite",
+]
 
 _HOMES = {
     "register": "harness.registry",
@@ -26,6 +35,8 @@ _HOMES = {
     "load_suite": "harness.api",
     "run_suite": "harness.api",
     "load_results": "harness.api",
+    "load_summary": "harness.api",
+    "load_figure_data": "harness.api",
 }
 
 

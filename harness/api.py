@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from harness.contracts import Column, Dataset, FigureData
 
-__all__ = ["build_model", "load_dataset", "load_figure_data", "load_results", "load_suite", "run_suite"]
+__all__ = [
+    "build_model",
+    "load_dataset",
+    "load_figure_data",
+    "load_results",
+    "load_suite",
+    "load_summary",
+    "run_suite",
+]
 
 
 def build_model(config: str | Mapping[str, Any], *, vocab_size: int = 256) -> Any:
@@ -100,6 +108,17 @@ def load_figure_data(path: str | Path) -> FigureData:
         base=plan["base"],
         series=SeriesFrames(store, trials),
     )
+
+
+def load_summary(path: str | Path) -> pd.DataFrame:
+    """One row a variant of a results folder: means, intervals, differences to the base, verdicts.
+
+    See `harness.analysis.summary.summarise` for its columns.
+    """
+    from harness.analysis.summary import summarise
+
+    data = load_figure_data(path)
+    return summarise(data.table, measured_columns(path), data.variants, data.base)
 
 
 def measured_columns(path: str | Path) -> dict[str, Column]:
