@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -77,7 +78,22 @@ def _warm_up() -> None:
     import harness.evaluation.flops
     import harness.execution.limits
     import harness.execution.run_trial
+    import harness.execution.training_lane
+    import harness.training.checkpoint
+    import harness.training.history
     import harness.training.loop  # noqa: F401
+    from harness import configuration, registry
+    from harness.execution import provenance
+    from harness.training.config import TrainConfig
+
+    configuration.parse(TrainConfig, {})  # builds the checks of its types
+    for kind in registry.KINDS:
+        registry.names(kind)  # reads the entry points
+    # Of the code that is loaded here, not of what stands in the files when a trial ends; and once, not
+    # for each trial.
+    provenance.package_versions()
+    provenance.git_state()
+    gc.freeze()  # a collection in a fork would touch, and so copy, every page that it shares with this
 
 
 def _run_in_child(payload: dict[str, Any], out: int, lines: _Lines) -> None:
