@@ -105,7 +105,7 @@ def folder(
     ] = True,
     as_json: JsonOption = False,
     device: DeviceOption = None,
-    threads: ThreadsOption = 2,
+    threads: ThreadsOption = 1,
 ) -> None:
     """Score a folder: of sound files against a data set, or every trial of a results folder from its clips.
 
@@ -166,7 +166,7 @@ def train_classifier(
     again: Annotated[bool, typer.Option("--again", help="Train even if it is in the cache.")] = False,
     as_json: JsonOption = False,
     device: DeviceOption = None,
-    threads: ThreadsOption = 2,
+    threads: ThreadsOption = 1,
 ) -> None:
     """Train the classifier of a data set's clips, which is otherwise done when it is first needed.
 
