@@ -49,7 +49,15 @@ TrialMemoryOption = Annotated[
 ]
 TrialTimeOption = Annotated[
     float | None,
-    typer.Option("--trial-time", metavar="MINUTES", help="Time that a trial may take. Default: no limit."),
+    typer.Option(
+        "--trial-time", metavar="MINUTES", min=0.01, help="Time that a trial may take. Default: no limit."
+    ),
+]
+CheckpointOption = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-every", metavar="SECONDS", min=0.0, help="How often a training saves where it is."
+    ),
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="torch threads of a trial.")]
 DeviceOption = Annotated[

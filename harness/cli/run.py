@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.format import console as make_console
 from harness.cli.options import (
+    CheckpointOption,
     DeviceOption,
     ProfileOption,
     ResultsOption,
@@ -43,6 +44,7 @@ def run(
     device: DeviceOption = None,
     trial_memory: TrialMemoryOption = None,
     trial_time: TrialTimeOption = None,
+    checkpoint_every: CheckpointOption = 60.0,
 ) -> None:
     """Run a suite. Trials that are done already are not run again; a second run continues the first.
 
@@ -69,6 +71,7 @@ def run(
         device=device,
         trial_memory=trial_memory,
         trial_minutes=trial_time,
+        checkpoint_seconds=checkpoint_every,
     )
     planned = plan_suite(loaded, options)
     console = make_console(stderr=True)

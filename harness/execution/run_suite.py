@@ -46,6 +46,9 @@ class RunOptions:
     trial_minutes: float | None = None
     """What each lane of a trial may take; None: no limit."""
 
+    checkpoint_seconds: float = 60.0
+    """How often a training saves its state, for a later run to continue from."""
+
     def __post_init__(self) -> None:
         if self.serial and (self.trial_memory is not None or self.trial_minutes is not None):
             raise HarnessError(
@@ -151,6 +154,7 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
                     memory_gib=options.trial_memory,
                     memory_share=1.0 if lane == "exclusive" else 1.0 / _slots(options),
                     minutes=options.trial_minutes,
+                    checkpoint_seconds=options.checkpoint_seconds,
                 )
             )
     return tasks

@@ -16,7 +16,10 @@ from harness.suite.suite import load_suite
 
 SUITE = f"""name: faulty
 plugins: [{Path(__file__).parent / "faulty_plugin.py"}]
-base: {{model: {{name: faulty}}, data: {{name: faulty_data}}, train: {{steps: 2, batch_size: 2, warmup_steps: 0}}}}
+base:
+  model: {{name: faulty}}
+  data: {{name: faulty_data}}
+  train: {{steps: 2, batch_size: 2, warmup_steps: 0}}
 seeds: 1
 measure: []
 """
