@@ -254,6 +254,12 @@ class Dataset(Protocol):
     `Config` has the properties `length` (tokens of a padded clip), `vocab_size` and `sample_rate`,
     so that `plan` can answer without touching data.
     Raises DataError for whatever is wrong with files.
+
+    Optional attributes, for `harness data`
+        label_names: what the labels 0, 1, … stand for.
+        located(config) -> str: static; where the files are on this machine, or how to get them.
+        files_sha256: of the list of files and the split of each.
+        verify() -> list[str]: reads everything again; what was found right, DataError otherwise.
     """
 
     Config: ClassVar[type]
