@@ -1,15 +1,16 @@
-"""`harness show`: the resolved configuration of a suite's variants, and where each value comes from."""
+"""`harness show`: a variant's configuration and who said each value; a trial's record with its provenance."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path as Folder
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.format import console as make_console
-from harness.cli.options import JsonOption, ProfileOption, SetOption, SuiteArgument
+from harness.cli.options import JsonOption, ProfileOption, SetOption
 from harness.errors import Path, did_you_mean, dotted
 
 if TYPE_CHECKING:
@@ -21,18 +22,38 @@ def add_to(app: typer.Typer) -> None:
 
 
 def show(
-    suite: SuiteArgument,
-    variant: Annotated[str | None, typer.Argument(help="One variant; default: the base.")] = None,
+    suite: Annotated[str, typer.Argument(help="A suite file, a shipped suite's name, or a results folder.")],
+    variant: Annotated[
+        str | None,
+        typer.Argument(
+            help="One variant; default: the base. Of a results folder: a trial's key (four digits or more), "
+            "or its name and seed: base-s0."
+        ),
+    ] = None,
     profile: ProfileOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a variant's complete configuration and where each value was said.
+    """Print a variant's complete configuration and where each value was said, or all that a trial left.
 
     Example: harness show pooling_ablation transformer --profile smoke
+
+    Example: harness show results/pooling_ablation base-s0
     """
     from harness.errors import HarnessError
     from harness.suite.suite import load_suite
+
+    if (Folder(suite) / "plan.json").is_file():
+        from harness.cli.show_trial import show_trial
+
+        if variant is None:
+            raise HarnessError(f"name a trial of {suite}: `harness status {suite}` lists them")
+        if profile or set_:
+            raise HarnessError(
+                "--profile and --set are for suites; a trial in a results folder has run already"
+            )
+        show_trial(Folder(suite), variant, as_json=as_json)
+        return
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
     named = {name: each for each in loaded.variants for name in (each.name, *each.aliases)}
