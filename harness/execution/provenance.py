@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -14,6 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+ENVIRONMENT = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINITY", "MKL_CBWR"),
+    *("CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE"),
+    *(
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "PYTORCH_ALLOC_CONF",
+        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+        "TRITON_INTERPRET",
+    ),
+)
+"""Variables that may change numbers or times."""
+
+HOME = Path(__file__).parents[2]
+"""The harness's checkout, or where it is installed."""
 
 PACKAGES = ("torch", "torchaudio", "numpy", "pandas", "ray", "scipy", "mamba-ssm", "triton")
 
@@ -30,6 +46,8 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python_version": platform.python_version(),
         "platform": platform.platform(terse=True),
         "packages": package_versions(),
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        "cpus": os.cpu_count(),
         **git_state(),
     }
 
@@ -67,26 +85,37 @@ def package_versions() -> dict[str, str]:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit of the harness's own checkout and whether tracked files differ from it.
+    """Commit of the harness's own checkout, and the digest of what differs from it (see `uncommitted`).
 
     Installed without a checkout: the version of the distribution instead of a commit.
     """
-    home = Path(__file__).parents[2]
-    if not (home / ".git").exists():
+    if not (HOME / ".git").exists():
         from harness import __version__
 
         return {"git_commit": f"v{__version__}", "git_dirty": None}
+    state = {"git_commit": _git("rev-parse", "HEAD").strip() or "unknown", "git_dirty": bool(uncommitted())}
+    if uncommitted():
+        state["git_diff_sha256"] = hashlib.sha256(uncommitted().encode()).hexdigest()
+    return state
+
+
+@cache
+def uncommitted() -> str:
+    """The patch from the commit to the tracked files as they are; empty where they are the same.
+
+    Results are not code: committing them must not make the next run look modified.
+    """
+    return _git("diff", "HEAD", "--no-ext-diff", "--no-color", "--", ".", ":!results")
+
+
+def _git(*arguments: str) -> str:
+    """What git prints, or nothing where it fails."""
+    if not (HOME / ".git").exists():
+        return ""
     # A trial inherits the variables of the command that started it; a git hook's would mislead git.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(home), *arguments],
-            capture_output=True, text=True, timeout=20, check=False, env=environment,
-        )  # fmt: skip
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD")
-    # Results are not code: committing them must not make the next run look modified.
-    dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
-    return {"git_commit": commit or "unknown", "git_dirty": bool(dirty)}
+    done = subprocess.run(
+        ["git", "-C", str(HOME), *arguments],
+        capture_output=True, text=True, errors="replace", timeout=20, check=False, env=environment,
+    )  # fmt: skip
+    return done.stdout if done.returncode == 0 else ""

@@ -12,7 +12,7 @@ from harness.contracts import Lane
 from harness.errors import HarnessError
 from harness.execution.executor import Events, Executor, Interrupted, SerialExecutor
 from harness.execution.plan import Plan, looked_up_again, make_plan, missing_lanes
-from harness.execution.provenance import command_line
+from harness.execution.provenance import command_line, uncommitted
 from harness.execution.run_state import RunState, who_runs
 from harness.execution.run_trial import Task
 from harness.execution.signals import StopRequest
@@ -115,6 +115,8 @@ def _run_lanes(plan: Plan, store: Store, options: RunOptions, events: Events, st
     store.write_plan(plan.plain(), plan.suite.document.text)
     if not plan.to_run():
         return
+    if patch := uncommitted():
+        store.write_patch(patch)
     with RunState(store.folder, plan, events) as told, _executor(options) as executor:
         stop.listen()
         try:

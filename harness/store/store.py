@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -77,6 +78,13 @@ class Store:
         """``plan.json``, the resolved question, and the suite file as it was."""
         write_text(self.folder / "suite.yaml", suite_text)
         write_text(self.folder / "plan.json", json.dumps(plan, indent=1, allow_nan=False) + "\n")
+
+    def write_patch(self, patch: str) -> None:
+        """``patches/<digest>.patch``: what the code was beyond its commit; records have the digest."""
+        digest = hashlib.sha256(patch.encode()).hexdigest()
+        path = self.folder / "patches" / f"{digest[:KEY_DIGITS]}.patch"
+        if not path.exists():
+            write_text(path, patch)
 
     def read_plan(self) -> dict[str, Any]:
         """Raises: HarnessError where there is none."""
