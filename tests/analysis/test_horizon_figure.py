@@ -35,6 +35,7 @@ def series_of(variant, seed, rate=8.0):
         for level, stride in enumerate(STRIDES)
         for k, bits in zip(distances, 0.5 / (1 + distances / stride), strict=True)
     ]
+    cut = [{**row, "late_bits": row["rise_bits"] / 2} for row in cut]
     cut += [{**row, "level": "all", "rise_bits": 3 * row["rise_bits"]} for row in cut if row["level"] == "2"]
     gradient = [
         {**front, "level": level, "stride": 1, "distance_samples": k, "gradient": 1.0, "share": 0.25}
@@ -98,8 +99,16 @@ def test_numbers_are_means_over_seeds_with_their_interval(data):
     point = numbers[
         (numbers["series"] == "horizon_cut") & (numbers["level"] == "0") & (numbers["at"] == 1 / 8)
     ]
-    assert point["mean"].item() == pytest.approx(0.25 + 0.01)
-    assert point["low"].item() < 0.26 < point["high"].item() and point["n"].item() == 3
+    assert point["mean"].item() == pytest.approx(0.13)
+    assert point["low"].item() < 0.13 < point["high"].item() and point["n"].item() == 3
+
+
+def test_rises_of_all_tokens_can_be_asked_for(data):
+    every, late = (build(tokens=tokens).numbers(data) for tokens in ("all", "late"))
+    cut = every["series"] == "horizon_cut"
+    assert (every["mean"][cut] > late["mean"][cut]).all() and (
+        every["mean"][~cut] == late["mean"][~cut]
+    ).all()
 
 
 def test_one_variant_can_be_asked_for(data):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 PANELS = {
     # series: (the column of its distances, the column of its values, what the panel is called)
-    "horizon_cut": ("distance", "rise_bits", "State cut: rise of NLL"),
+    "horizon_cut": ("distance", "late_bits", "State cut: rise of NLL"),
     "horizon_gradient": ("distance", "share", "Gradient: share held"),
     "horizon_memory": ("quantile", "memory", "Decays: memory"),
 }
+TOKENS = {"late": "late_bits", "all": "rise_bits"}
 EVERYTHING, DELAYS = "all", "delays"
 SHADES = "viridis"
 """Of the levels, in order; cut off before its yellow, which is too light for lines."""
@@ -41,6 +42,9 @@ class Horizon:
     class Config:
         variants: tuple[str, ...] = ()
         """A row each; none: every variant that was measured, the first three at most."""
+        tokens: Literal["late", "all"] = "late"
+        """Whose rise of the NLL is shown: of tokens in the second half of the way between two cuts, which
+        have the distance, or half of it at least, to remember; or of all."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -57,6 +61,7 @@ class Horizon:
                 if frame.empty:
                     continue
                 x = axis if axis == "quantile" else f"{axis}_{unit}"
+                value = TOKENS[self.config.tokens] if series == "horizon_cut" else value
                 y = value if value in frame else f"{value}_{unit}"
                 own = frame[frame["variant"] == variant]
                 for (level, stride, place), group in own.groupby(["level", "stride", x], sort=False):
@@ -103,7 +108,7 @@ class Horizon:
             name = "" if len(variants) == 1 else f"{style.label(variant)}\n"
             grid[row][0].set_ylabel(f"{name}bits/sample, levels in shades")
         _legend(figure, numbers)
-        style.note(figure, _note(numbers, shown))
+        style.note(figure, _note(numbers, shown, self.config.tokens))
         return figure
 
     def _variants(self, data: FigureData) -> Sequence[str]:
@@ -230,9 +235,12 @@ def _legend(figure: Figure, numbers: pd.DataFrame) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 8))
 
 
-def _note(numbers: pd.DataFrame, shown: Sequence[str]) -> str:
+def _note(numbers: pd.DataFrame, shown: Sequence[str], tokens: str) -> str:
     seeds = int(numbers["n"].max())
     lines = [f"Mean of {seeds} seeds; band: 95 % t interval." if seeds > 1 else "One seed."]
+    if "horizon_cut" in shown:
+        which = "all tokens" if tokens == "all" else "tokens half the distance after a cut, or more"
+        lines.append(f"Rise of {which}.")
     if "horizon_gradient" in shown:
         lines.append("Gradient: by whose state holds it half-way.")
     if "horizon_memory" in shown:

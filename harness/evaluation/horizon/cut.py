@@ -8,6 +8,11 @@ restarted equals the layer on separate, shorter sequences, from the start of eac
 into the batch, [B, L, D] -> [B S, M, D] for S segments of at most M steps, which is exact for any
 layer and any k. A layer whose step spans s samples restarts at its first step at or after a cut.
 
+Right after a cut much is lost that would soon be known again, so that even a short memory shows in the
+mean over all tokens, its rise falling as 1/k. `late` tokens, those in the second half of the way to the
+next cut, have at least k/2 samples of the level's past and at most k: what their NLL rises by, only a
+memory of more than k/2 can be worth.
+
 The phase phi differs from batch to batch, spread evenly over [0, k) (a golden-ratio sequence), so that
 no position is favoured: right after a cut little is remembered, right before the next as much as k.
 
@@ -16,7 +21,10 @@ Shapes: B batch, L steps of a layer, S segments, M steps of the longest, D width
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +45,12 @@ def distances(length: int) -> list[int]:
 def phase_of(batch: int, every: int, start: float) -> int:
     """The samples before the first cut of a batch, below `every`."""
     return int((start + batch * GOLDEN) % 1.0 * every)
+
+
+def late(length: int, *, every: int, phase: int = 0) -> Tensor:
+    """Bool[T]: the tokens that come half the way to the next cut or more after one."""
+    since = torch.arange(length) - (phase or every)  # a cut at the start cuts nothing
+    return (since >= 0) & (since % every >= every // 2)
 
 
 def segment_starts(steps: int, *, stride: int, every: int, phase: int = 0) -> Tensor:
@@ -64,6 +78,37 @@ def restarted(original: Original, x: Steps, starts: Tensor) -> tuple[Steps, Stat
     segment = torch.searchsorted(starts, time, right=True) - 1
     place = segment * longest + time - starts[segment]
     return map_steps(lambda part: part.unflatten(0, (batch, -1)).flatten(1, 2)[:, place], y), state
+
+
+class Rises(NamedTuple):
+    """Of the NLL by cuts so many samples apart, in bits per sample."""
+
+    every: float
+    """Over all tokens."""
+    late: float
+    """Over the late ones; NaN where there are none."""
+
+
+@dataclass
+class RiseSums:
+    """Bits lost, and over how many tokens."""
+
+    bits: float = 0.0
+    tokens: int = 0
+    late_bits: float = 0.0
+    late_tokens: int = 0
+
+    def add(self, rises: Tensor, lengths: Tensor, *, every: int, phase: int) -> None:
+        """Of one batch, Float[B, T] with 0 for padding, and its true lengths."""
+        after = late(rises.shape[1], every=every, phase=phase).to(rises.device)
+        self.bits += float(rises.sum(dtype=torch.float64))
+        self.tokens += int(lengths.sum())
+        self.late_bits += float(rises[:, after].sum(dtype=torch.float64))
+        self.late_tokens += int((valid(rises, lengths) & after).sum())
+
+    def means(self) -> Rises:
+        late = self.late_bits / self.late_tokens if self.late_tokens else math.nan
+        return Rises(self.bits / self.tokens, late)
 
 
 def cut_bits(

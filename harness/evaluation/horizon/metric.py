@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Column, Lane, MetricContext, PlacedMixer, require
-from harness.evaluation.horizon.cut import cut_bits, distances, masked_bits, phase_of
+from harness.evaluation.horizon.cut import RiseSums, cut_bits, distances, masked_bits, phase_of
 from harness.evaluation.horizon.decays import memories
 from harness.evaluation.horizon.gradient import GradientSizes, boundary, measure_gradients, reaches
 from harness.evaluation.horizon.levels import CannotIsolate, levels_of, placed_mixers
@@ -46,7 +46,8 @@ def _per_level() -> dict[str, Column]:
                 description=f"rise of the NLL when level {level} remembers nothing", unit="bits/sample"
             ),
             f"horizon_long_bits_level{level}": Column(
-                description=f"rise of the NLL when level {level} is cut every horizon_long_ms",
+                description=f"rise of the NLL when level {level} knows no more than horizon_long_ms, and no "
+                "less than half of it",
                 unit="bits/sample",
             ),
             f"horizon_half_ms_level{level}": Column(
@@ -75,10 +76,10 @@ class Horizon:
             description="rank correlation of a level with the distance at which half of its rise is left"
         ),
         "horizon_depth_short": Column(
-            description="mean level by what memory of less than horizon_long_ms is worth"
+            description="mean level by what memory of less than about horizon_long_ms is worth"
         ),
         "horizon_depth_long": Column(
-            description="mean level by what memory of more than horizon_long_ms is worth"
+            description="mean level by what memory of more than about horizon_long_ms is worth"
         ),
         "horizon_gradient_depth_short": Column(
             description="mean level by the gradient that reaches back the least distance"
@@ -169,33 +170,32 @@ class Horizon:
     def _curves(
         self, context: MetricContext, batches: Sequence[Batch], mixers: Sequence[PlacedMixer], length: int
     ) -> dict[str, Curve]:
-        """Level, or "all", -> rise of the NLL by samples between cuts."""
+        """Level, or "all", -> rises of the NLL by samples between cuts."""
         strides = levels_of(mixers)
         parts = {str(level): {level} for level in strides} | {EVERYTHING: {*strides}}
         start = float(torch.rand((), generator=torch.Generator().manual_seed(context.seed)))
-        tokens_read = sum(int(lengths.sum()) for _, lengths in batches)
-        curves: dict[str, dict[int, float]] = {part: {} for part in parts}
-        todo = [(part, levels, every) for part, levels in parts.items() for every in distances(length)]
-        rises = dict.fromkeys(((part, every) for part, _, every in todo), 0.0)
+        todo = [(part, every) for part in parts for every in distances(length)]
+        sums = {each: RiseSums() for each in todo}
         for number, (tokens, lengths) in enumerate(batches):
             whole = masked_bits(context.model, tokens, lengths)
-            for place, (part, levels, every) in enumerate(todo):
+            for place, (part, every) in enumerate(todo):
                 done = (number + place / len(todo)) / len(batches)
                 context.progress(0.8 * done, f"cuts of level {part} every {every} samples")
-                shortest = min(strides[level] for level in levels)
-                if every > 1 and every <= shortest:  # restarts every step, as a cut every sample does
-                    rises[part, every] = rises[part, 1]
+                levels = parts[part]
+                if 1 < every <= min(strides[level] for level in levels):
+                    sums[part, every] = sums[part, 1]  # restarts every step, as a cut every sample does
                     continue
-                phases = 1 if every == 1 else self.config.phases
-                for turn in range(phases):
-                    phase = phase_of(number, every, start + turn / phases)
+                for turn in range(1 if every == 1 else self.config.phases):
+                    phase = phase_of(number, every, start + turn / self.config.phases)
                     bits = cut_bits(
                         context.model, tokens, lengths, mixers, levels=levels, every=every, phase=phase
                     )
-                    rises[part, every] += float((bits - whole).sum(dtype=torch.float64)) / phases
-        for (part, every), rise in rises.items():
-            curves[part][every] = rise / tokens_read
-        return {part: curve for part, curve in curves.items() if curve}
+                    sums[part, every].add(bits - whole, lengths, every=every, phase=phase)
+        return {
+            part: {every: sums[part, every].means() for every in distances(length)}
+            for part in parts
+            if distances(length)
+        }
 
     def _gradients(
         self, context: MetricContext, mixers: Sequence[PlacedMixer], length: int

@@ -30,16 +30,17 @@ def write_series(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], mil
 
 
 def cut_rows(curves: Mapping[str, Curve], strides: Mapping[int, int]) -> list[dict[str, Any]]:
-    """Rise of the NLL by level, or "all", and samples between cuts."""
+    """Rises of the NLL, over all and over late tokens, by level, or "all", and samples between cuts."""
     return [
         {
             "level": part,
             "stride": strides[int(part)] if part != EVERYTHING else min(strides.values()),
             "distance_samples": every,
-            "rise_bits": rise,
+            "rise_bits": rises.every,
+            "late_bits": rises.late,
         }
         for part, curve in curves.items()
-        for every, rise in sorted(curve.items())
+        for every, rises in sorted(curve.items())
     ]
 
 

@@ -2,8 +2,8 @@
 
     half(level)     the distance k at which the rise of the NLL is half of that at k = 1
     correlation     Spearman's, of the level's number with that distance
-    depth           the mean level, weighted by rises: of memory shorter than K, rise(1) - rise(K), and
-                    of memory longer than K, rise(K)
+    depth           the mean level, weighted by what its memory is worth: of that longer than about K,
+                    the rise of late tokens at K, and of the rest, rise(1) - that
 
 Rises of different levels need not add up to that of all: levels can stand in for each other.
 """
@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.evaluation.horizon.cut import Rises
+
 WORTHLESS_BITS = 1e-3
 """A level whose whole memory is worth less has no half of it that could be told from noise."""
 
-Curve = Mapping[int, float]
-"""Samples between cuts -> rise of the NLL in bits per sample, from the smallest on."""
+Curve = Mapping[int, Rises]
+"""Samples between cuts -> rises of the NLL."""
 
 EVERYTHING = "all"
 """The curve of all levels cut at once."""
@@ -36,12 +38,12 @@ def half_distance(curve: Curve) -> float:
     NaN for a level whose memory is worth nothing; infinite where more than half is left at the longest.
     """
     ways = sorted(curve)
-    half = curve[ways[0]] / 2
+    half = curve[ways[0]].every / 2
     if 2 * half < WORTHLESS_BITS:
         return math.nan
     for near, far in pairwise(ways):
-        if curve[far] <= half:
-            part = (curve[near] - half) / (curve[near] - curve[far])
+        if curve[far].every <= half:
+            part = (curve[near].every - half) / (curve[near].every - curve[far].every)
             return 2 ** (math.log2(near) + part * math.log2(far / near))
     return math.inf
 
@@ -53,7 +55,7 @@ def long_distance(length: int) -> int:
 
 def depth(weights: Mapping[int, float]) -> float:
     """The mean level by weight, those below zero counted as zero; NaN where nothing is left."""
-    positive = {level: max(weight, 0.0) for level, weight in weights.items()}
+    positive = {level: max(weight, 0.0) for level, weight in weights.items() if not math.isnan(weight)}
     total = sum(positive.values())
     return sum(level * weight for level, weight in positive.items()) / total if total > 0 else math.nan
 
@@ -90,14 +92,14 @@ def curve_columns(
     columns: dict[str, Any] = {"horizon_long_ms": long * scale}
     for level, curve in by_level.items():
         if level < LEVELS:
-            columns[f"horizon_rise_bits_level{level}"] = curve[min(curve)]
-            columns[f"horizon_long_bits_level{level}"] = curve[long]
+            columns[f"horizon_rise_bits_level{level}"] = curve[min(curve)].every
+            columns[f"horizon_long_bits_level{level}"] = curve[long].late
             columns[f"horizon_half_ms_level{level}"] = halves[level] * scale
     columns["horizon_level_correlation"] = rank_correlation(list(halves), list(halves.values()))
     columns["horizon_depth_short"] = depth(
-        {level: curve[min(curve)] - curve[long] for level, curve in by_level.items()}
+        {level: curve[min(curve)].every - curve[long].late for level, curve in by_level.items()}
     )
-    columns["horizon_depth_long"] = depth({level: curve[long] for level, curve in by_level.items()})
+    columns["horizon_depth_long"] = depth({level: curve[long].late for level, curve in by_level.items()})
     return columns
 
 
