@@ -17,6 +17,8 @@ class Hungry(nn.Module):
         fits: int = 1
         after: int = 0
         """Forward passes in training during which everything fits."""
+        mib_a_clip: int = 0
+        """Really asked for, in training."""
 
     def __init__(self, config, *, vocab_size):
         super().__init__()
@@ -32,6 +34,7 @@ class Hungry(nn.Module):
                 raise RuntimeError(
                     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
                 )
+            torch.empty(len(tokens), self.config.mib_a_clip << 20, dtype=torch.uint8)
         return self.table(torch.nn.functional.pad(tokens, (1, 0), value=self.start)[:, :-1])
 
     def state_size(self, batch_size, length):

@@ -16,6 +16,9 @@ from harness.training.result import TrainingResult
 from harness.training.resume import ResumeFile
 from harness.training.seeds import seed_everything
 
+PRELOAD = ["harness.training.loop", "torch._dynamo", "models.poolformer"]
+"""What a server imports from which processes are forked."""
+
 MODEL = {"name": "poolformer", "width": 8, "layers": 1, "pooling": [2], "dropout": 0.2}
 SETTINGS = TrainConfig(
     steps=16, batch_size=3, crop=20, warmup_steps=3, validate_every=7, validation_clips=2,

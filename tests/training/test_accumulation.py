@@ -1,9 +1,14 @@
 """A batch worked through in parts: the same update, and what is done where memory runs out."""
 
 import math
+import multiprocessing
+import re
+import resource
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import killed
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,6 +27,7 @@ from harness.training.stopping import Stopped
 from harness.training.update import Update
 
 CONFIG = TrainConfig(steps=8, batch_size=4, crop=6, learning_rate=0.1, warmup_steps=0, validate_every=4)
+
 LAWS = settings(max_examples=8, deadline=None, derandomize=True)
 
 
@@ -88,7 +94,11 @@ def test_compiling_ahead_of_parts_leaves_weights_gradients_and_buffers_alone(big
     monkeypatch.setattr(torch, "compile", lambda model: model)
     model = bigram(dropout=0.3)
     model.register_buffer("calls", torch.zeros(1))
-    model.register_forward_pre_hook(lambda module, inputs: module.calls.add_(len(inputs[0])) and None)
+
+    def count(module, inputs):
+        module.calls += len(inputs[0])
+
+    model.register_forward_pre_hook(count)
     update = Update(model, replace(CONFIG, compile=True))
     before, state = [value.clone() for value in model.state_dict().values()], torch.get_rng_state()
     assert compile_ahead(update, torch.zeros(4, 5).long(), torch.full((4,), 5), micro_batches=2) > 0
@@ -129,23 +139,29 @@ def test_torchs_own_words_for_it_are_known():
     assert ran_out_of_memory(caught.value)
 
 
+PLUGINS = (
+    str(Path(__file__).with_name("hungry_plugin.py")),
+    str(Path(__file__).parents[1] / "execution" / "toy_plugin.py"),
+)
+
+
+def trial(batch_size=4, **model):
+    config = {
+        "model": {"name": "hungry", **model},
+        "data": {"name": "tiny_data", "length": 16, "vocab_size": 16, "sample_rate": 8000},
+        "train": asdict(replace(CONFIG, batch_size=batch_size)),
+        "measure": ["nll", {"name": "efficiency", "seconds": 0.0, "min_steps": 1, "warmup_steps": 0}],
+        "plugins": [],
+    }
+    return Trial("hungry", 0, config, PLUGINS)
+
+
 @pytest.fixture
 def attempt(tmp_path):
-    """Runs both lanes of a trial whose model holds no more clips than `fits`; its record and the log."""
-    plugins = (
-        str(Path(__file__).with_name("hungry_plugin.py")),
-        str(Path(__file__).parents[1] / "execution" / "toy_plugin.py"),
-    )
+    """Runs both lanes of a trial whose model holds no more clips than `fits`; its record."""
 
-    def run(*, fits, batch_size=4, **more):
-        config = {
-            "model": {"name": "hungry", "fits": fits, "after": 0, **more},
-            "data": {"name": "tiny_data", "length": 16, "vocab_size": 16, "sample_rate": 8000},
-            "train": asdict(replace(CONFIG, batch_size=batch_size)),
-            "measure": ["nll", {"name": "efficiency", "seconds": 0.0, "min_steps": 1, "warmup_steps": 0}],
-            "plugins": [],
-        }
-        task = Task(Trial("hungry", 0, config, plugins), "training", str(tmp_path / "trial"))
+    def run(**options):
+        task = Task(trial(**options), "training", str(tmp_path / "trial"))
         record = run_task(task, lambda *news: None)
         if record.status == "ok":
             record = run_task(replace(task, lane="exclusive"), lambda *news: None)
@@ -175,3 +191,27 @@ def test_a_failure_late_in_training_does_not_train_on_what_the_first_attempt_lef
 def test_what_does_not_fit_in_two_parts_either_is_out_of_memory(attempt, sizes):
     record = attempt(**sizes)
     assert record.status == "out_of_memory" and "can't allocate memory" in record.error
+
+
+def within(mib, task, sending):
+    """In a process of its own: a trial with so much more memory than the process has."""
+    text = Path("/proc/self/status").read_text()
+    held = 1024 * int(re.search(r"VmData:\s+(\d+) kB", text)[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (held + (mib << 20),) * 2)
+    torch.set_num_threads(1)
+    sending.send(run_task(task, lambda *news: None))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory that is kept to")
+def test_a_trial_beyond_a_real_limit_of_memory_ends_well_in_half_batches(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(killed.PRELOAD)
+    task = Task(trial(fits=99, mib_a_clip=256), "training", str(tmp_path))
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=within, args=(800, task, sending), daemon=True)  # of 1024 MiB
+    process.start()
+    sending.close()
+    record = receiving.recv()
+    process.join()
+    assert (record.status, record.error) == ("ok", "")
+    assert record.columns["gradient_accumulation"] == 2

@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import killed
 import numpy as np
 import pytest
 import torch
@@ -24,9 +24,6 @@ from harness.training.config import TrainConfig
 from harness.training.loop import PATIENCE, train
 from harness.training.resume import ResumeFile
 from harness.training.stopping import Stopped
-
-sys.path.insert(0, str(Path(__file__).parent))
-import killed
 
 CONFIG = TrainConfig(
     steps=20, batch_size=4, crop=6, learning_rate=0.1, warmup_steps=3, validate_every=6,
@@ -91,7 +88,7 @@ def test_so_does_one_that_is_stopped_again_and_again(bigram, dataset, tmp_path):
 def test_a_training_killed_as_it_writes_ends_with_the_same_bits(tmp_path):
     """Poolformer with dropout, averaging, a cosine and skipped updates; SIGKILL at three random moments."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.training.loop", "torch._dynamo", "models.poolformer"])
+    context.set_forkserver_preload(killed.PRELOAD)
     path, draw = tmp_path / "resume.safetensors", random.Random(0)
     for wait in (draw.randrange(1, 5) for _ in range(3)):
         receiving, sending = context.Pipe(duplex=False)
