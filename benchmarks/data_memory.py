@@ -152,6 +152,21 @@ def limited(extra: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
+@contextmanager
+def token_cache_below(folder: Path | None) -> Iterator[None]:
+    """Inside the block the cache is a temporary folder, which is removed afterwards."""
+    before = os.environ.get("HARNESS_CACHE")
+    with tempfile.TemporaryDirectory(prefix="data-memory-", dir=folder) as temporary:
+        os.environ["HARNESS_CACHE"] = temporary
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["HARNESS_CACHE"]
+            else:
+                os.environ["HARNESS_CACHE"] = before
+
+
 @app.command()
 def data_memory(
     gigabytes: Annotated[float, typer.Option("--gigabytes", min=0.001, help="Size of the set.")] = 2.0,
@@ -171,11 +186,12 @@ def data_memory(
         raise HarnessError("this benchmark reads /proc/self/status, which only Linux has")
     clips = max(1, round(gigabytes * 1e9 / LENGTH))
     device = options.device("cpu")
-    with tempfile.TemporaryDirectory(prefix="data-memory-", dir=folder) as temporary, options.threads(1):
-        os.environ["HARNESS_CACHE"] = temporary
+    new_model()(
+        torch.zeros(1, CROP, dtype=torch.long)
+    ).sum().backward()  # finds its kernels in the usual cache
+    with token_cache_below(folder), options.threads(1):
         rows = measure(clips, limit=round(limit * 1e9), steps=steps, batch=batch)
-    cached = psutil.virtual_memory()
-    say(f"page cache of the machine now: {getattr(cached, 'cached', 0) / GIB:.1f} GiB")
+        say(f"page cache of the machine now: {psutil.virtual_memory().cached / GIB:.1f} GiB")
     table = output.frame([{"batch": batch, **row} for row in rows], circumstances("data_memory", device))
     title = f"{clips:,} clips of {LENGTH:,} tokens ({clips * LENGTH / 1e9:.3g} GB)"
     output.show_plain(table, title, SHOWN, HEADINGS)
@@ -221,8 +237,11 @@ def trained(data: LargeSet, steps: int, batch: int) -> Any:
         validate_every=steps,
         validation_clips=batch,
     )
-    model = configuration.build("models", MODEL, vocab_size=VOCABULARY)
-    return train(model, data, config, seed=0, device="cpu")
+    return train(new_model(), data, config, seed=0, device="cpu")
+
+
+def new_model() -> Any:
+    return configuration.build("models", MODEL, vocab_size=VOCABULARY)
 
 
 def epoch(split: Split, batch: int) -> int:
