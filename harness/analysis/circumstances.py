@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.analysis.quantities import quantity
 from harness.analysis.results import Results
 from harness.contracts import Column
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MACHINE = ("device_name", "device", "threads")
 DATA = ("dataset", "dataset_version")
@@ -24,15 +21,32 @@ def of_the_machine(name: str, columns: Mapping[str, Column]) -> bool:
     return unit in CLOCKED_UNITS or unit.endswith("/s") or name == "real_time_factor"
 
 
-def why_not_comparable(before: Results, after: Results, name: str, variants: Sequence[str]) -> str:
-    """The reason why a column of these variants says nothing, or nothing at all."""
-    what = MACHINE if of_the_machine(name, before.columns) else DATA
-    found = [_values(results.table, what, name, variants) for results in (before, after)]
+def measured_under(results: Results, name: str) -> dict[str, set[str]]:
+    """variant -> what its trials measured a column on: machines for some columns, data for the others."""
+    what = MACHINE if of_the_machine(name, results.columns) else DATA
+    table = results.table
+    here = [column for column in what if column in table]
+    found: dict[str, set[str]] = {variant: set() for variant in results.variants}
+    columns = (table[column].tolist() for column in ("variant", "status", name, *here))
+    for variant, status, value, *places in zip(*columns, strict=True):
+        if status == "ok" and value == value:
+            words = [_words(column, place) for column, place in zip(here, places, strict=True)]
+            found[variant].add(", ".join(words))
+    return found
+
+
+def why_not_comparable(
+    before: Mapping[str, set[str]], after: Mapping[str, set[str]], variants: Sequence[str], *, machine: bool
+) -> str:
+    """The reason why a column says nothing of these variants, from what it was measured on; or nothing.
+
+    machine: whether these are machines, see `of_the_machine`.
+    """
+    found = [set().union(*(side[variant] for variant in variants)) for side in (before, after)]
     if found[0] == found[1] and len(found[0]) <= 1:
         return ""
-    before_words, after_words = ("; ".join(sorted(each)) or "nobody knows what" for each in found)
-    kind = "measured on other hardware" if what is MACHINE else "other data"
-    return f"{kind}: {before_words} in A, {after_words} in B"
+    ours, theirs = ("; ".join(sorted(each)) or "nobody knows what" for each in found)
+    return f"{'measured on other hardware' if machine else 'other data'}: {ours} in A, {theirs} in B"
 
 
 def configuration_differences(before: Results, after: Results, variants: Sequence[str]) -> list[str]:
@@ -48,15 +62,6 @@ def configuration_differences(before: Results, after: Results, variants: Sequenc
         f"{words} ({variants[0] if len(variants) == 1 else f'{len(variants)} variants'})"
         for words, variants in found.items()
     ]
-
-
-def _values(table: pd.DataFrame, what: Sequence[str], name: str, variants: Sequence[str]) -> set[str]:
-    """What stands in these columns of the trials that measured `name`, each combination in words."""
-    rows = table[(table["status"] == "ok") & table["variant"].isin(variants) & table[name].notna()]
-    here = [column for column in what if column in rows]
-    return {
-        ", ".join(_words(column, row[column]) for column in here) for row in rows[here].to_dict("records")
-    }
 
 
 def _words(column: str, value: Any) -> str:

@@ -29,6 +29,7 @@ from harness.analysis.results import Results
 from harness.analysis.statistics import (
     CONFIDENCE,
     ENOUGH,
+    RESAMPLES,
     by_seed,
     holm,
     improvement_interval,
@@ -81,11 +82,13 @@ def compare(
     *,
     metrics: Sequence[str] = (),
     margins: Mapping[str, Margin] | None = None,
+    resamples: int = RESAMPLES,
 ) -> Comparison:
     """metrics: columns to compare; none: those of the suite's summary that have a direction.
 
     margins: metric -> a difference that does not matter. "better" and "worse" then mean by more than it,
         and "same" that a larger difference is ruled out, else "unknown".
+    resamples: of the bootstrap interval of the chance of improvement; 0: no interval.
     Raises: HarnessError where there is nothing to compare, or for a metric that is not in both.
     """
     margins = margins or {}
@@ -100,7 +103,7 @@ def compare(
     trials = trial_rows(before.table, after.table, variants)
     verdicts = [_together(TRIALS, trials)]
     for name, rows in judged.items():
-        verdicts.append(_with_improvement(_together(name, rows), before, after, variants))
+        verdicts.append(_with_improvement(_together(name, rows), before, after, variants, resamples))
     ours, theirs = _keys(before.table), _keys(after.table)
     common = ours.keys() & theirs.keys()
     return Comparison(
@@ -160,7 +163,7 @@ def _together(metric: str, rows: Sequence[Row]) -> MetricVerdict:
 
 
 def _with_improvement(
-    verdict: MetricVerdict, before: Results, after: Results, variants: Sequence[str]
+    verdict: MetricVerdict, before: Results, after: Results, variants: Sequence[str], resamples: int
 ) -> MetricVerdict:
     """Tasks are the variants that both have, runs the seeds that have all of them."""
     if verdict.verdict == "unknown":
@@ -172,9 +175,9 @@ def _with_improvement(
     if not len(a) or not len(b):
         return verdict
     known = replace(verdict, improvement=float(probability_of_improvement(b, a)))
-    if min(a.size, b.size) < ENOUGH or min(len(a), len(b)) < 2:
+    if not resamples or min(a.size, b.size) < ENOUGH or min(len(a), len(b)) < 2:
         return known
-    low, high = improvement_interval(b, a)
+    low, high = improvement_interval(b, a, resamples=resamples)
     return replace(known, improvement_low=low, improvement_high=high)
 
 

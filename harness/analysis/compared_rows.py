@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from harness.analysis.circumstances import of_the_machine, why_not_comparable
+from harness.analysis.circumstances import measured_under, of_the_machine, why_not_comparable
 from harness.analysis.quantities import quantity
 from harness.analysis.results import Results
 from harness.analysis.statistics import CONFIDENCE, Difference, Estimate, by_seed, difference, estimate
@@ -82,9 +82,11 @@ def metric_rows(
     if len(there) > 1:
         means = [frame[there].mean(axis="columns", skipna=False) for frame in (a, b)]
         sides = {MEAN: (means[0], means[1]), **sides}
+    under = measured_under(before, name), measured_under(after, name)
+    machine = of_the_machine(name, before.columns)
     rows = []
     for variant, pair in sides.items():
-        reason = why_not_comparable(before, after, name, there if variant == MEAN else [variant])
+        reason = why_not_comparable(*under, there if variant == MEAN else [variant], machine=machine)
         rows.append(_tested(name, variant, *pair, margin, before.columns, reason))
     for variant in variants:
         if a[variant].notna().any() != b[variant].notna().any():
@@ -159,8 +161,9 @@ def _unknown(found: Difference, before: pd.Series, after: pd.Series) -> str:
 def trial_rows(before: pd.DataFrame, after: pd.DataFrame, variants: Sequence[str]) -> list[Row]:
     """Of each variant the share of trials that succeeded, of those that ran: no statistics, a fact."""
     rows = []
+    statuses = [_statuses(table, variants) for table in (before, after)]
     for variant in variants:
-        sides = [_statuses(table, variant) for table in (before, after)]
+        sides = [side[variant] for side in statuses]
         shares = [
             Estimate(
                 sum(status == "ok" for status in side) / len(side) if side else math.nan,
@@ -189,9 +192,13 @@ def trial_rows(before: pd.DataFrame, after: pd.DataFrame, variants: Sequence[str
     return rows
 
 
-def _statuses(table: pd.DataFrame, variant: str) -> list[str]:
-    rows = table[(table["variant"] == variant) & (table["status"] != "missing")]
-    return [str(status) for status in rows["status"]]
+def _statuses(table: pd.DataFrame, variants: Sequence[str]) -> dict[str, list[str]]:
+    """variant -> how its trials ended, of those that ran."""
+    found: dict[str, list[str]] = {variant: [] for variant in variants}
+    for variant, status in zip(table["variant"], table["status"], strict=True):
+        if variant in found and status != "missing":
+            found[variant].append(status)
+    return found
 
 
 def _change(change: float) -> Verdict:

@@ -5,6 +5,7 @@ Formulas and what the simulations show of them: docs/statistics.md.
 
 from harness.analysis.statistics.bootstrap import (
     ENOUGH,
+    RESAMPLES,
     improvement_interval,
     interquartile_mean,
     percentile_interval,
@@ -40,6 +41,7 @@ __all__ = [
     "CONFIDENCE",
     "ENOUGH",
     "POWER",
+    "RESAMPLES",
     "Contrast",
     "Difference",
     "Direction",

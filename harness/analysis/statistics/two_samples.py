@@ -75,12 +75,19 @@ def difference(before: pd.Series, after: pd.Series) -> Difference:
     Paired where at least two seeds are in both and the others are no more than half of the smaller
     side; what decides are the seeds, never the values.
     """
-    a, b = before.dropna().astype(float), after.dropna().astype(float)
-    common = a.index.intersection(b.index)
+    (seeds_a, a), (seeds_b, b) = _there(before), _there(after)
+    common, in_a, in_b = np.intersect1d(seeds_a, seeds_b, assume_unique=True, return_indices=True)
     smaller = min(len(a), len(b))
     if smaller and (len(common) == smaller == 1 or len(common) >= max(2, smaller / 2)):
-        return _paired((b[common] - a[common]).to_numpy())
-    return _welch(a.to_numpy(), b.to_numpy())
+        return _paired(b[in_b] - a[in_a])
+    return _welch(a, b)
+
+
+def _there(values: pd.Series) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Seeds and values of those that were measured."""
+    array = values.to_numpy(dtype=float)
+    measured = ~np.isnan(array)
+    return values.index.to_numpy()[measured], array[measured]
 
 
 def _paired(differences: NDArray[Any]) -> Difference:
