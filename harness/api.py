@@ -107,6 +107,7 @@ def load_figure_data(path: str | Path) -> FigureData:
         variants=[variant["name"] for variant in plan["variants"]],
         base=plan["base"],
         series=SeriesFrames(store, trials),
+        folders={trial.short_key: store.trial_folder(trial) for trial in trials},
     )
 
 

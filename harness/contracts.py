@@ -326,6 +326,8 @@ class FigureData:
     series: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """What metrics left in the trials' folders, `series/<name>.csv` by name: one tidy frame of all trials,
     with `variant`, `seed` and `key` in front; read when asked for."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """key -> the trial's folder, for figures of what a frame cannot hold: drawn clips."""
 
 
 class NotEnoughData(Exception):

@@ -50,6 +50,7 @@ def page_of(
             (place / "log.txt").write_text(log, encoding="utf-8")
         if clips and row["status"] == "ok":
             draw(place / "samples", clips)
+            draw(place / "real", clips)
         pairs.append((trial, None if row["status"] == "missing" else record, place))
     for name in figures:
         (folder / "figures").mkdir(exist_ok=True)

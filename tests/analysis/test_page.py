@@ -93,7 +93,8 @@ def test_every_picture_has_a_text_and_every_control_a_name(page):
 def test_each_variant_lets_three_of_its_clips_be_heard_with_what_is_known_of_them(page):
     found = Elements(page)
     drawn = {row.variant for row in synthetic_data().table.itertuples() if row.status == "ok"}
-    assert len(found.named("audio")) == 3 * len(drawn)
+    assert len(found.named("audio")) == 3 * len(drawn) + 3  # and three real ones, before all
+    assert found.text.index("real clips") < found.text.index("base seed 0")
     assert "log-likelihood −4,321 bits, heard as 7 (93% sure)" in found.text
 
 

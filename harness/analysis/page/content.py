@@ -112,7 +112,7 @@ def gather(
         summary=_summary(summary, columns, data.base),
         trials=_trials(data.table, columns),
         figures=drawings,
-        sounds=_sounds(folder, pairs, Budget(min(SOUNDS, budget.left)), notes),
+        sounds=_sounds(pairs, Budget(min(SOUNDS, budget.left)), notes),
         changes=_changes(plan["variants"], data.base),
         failures=[_failure(*pair) for pair in failed[:FAILURES]],
         failures_left_out=max(0, len(failed) - FAILURES),
@@ -207,29 +207,23 @@ def _drawings(folder: Path, figures: Sequence[str], budget: Budget, notes: list[
 
 
 def _sounds(
-    folder: Path,
-    pairs: Sequence[tuple[Trial, Record | None, Path]],
-    budget: Budget,
-    notes: list[str],
+    pairs: Sequence[tuple[Trial, Record | None, Path]], budget: Budget, notes: list[str]
 ) -> list[Sounds]:
-    """Real clips first, then each variant's, of its first seed that drew any."""
-    found = []
-    real, note = sounds_of(REAL, None, folder / REAL_FOLDER, budget)
-    if real:
-        found.append(real)
+    """Real clips of the first trial that kept any, then each variant's, of its first seed that drew."""
+    found: list[Sounds] = []
     seen: set[str] = set()
-    remarks = [note]
     for trial, _, place in pairs:
-        if trial.variant in seen:
-            continue
-        sounds, note = sounds_of(trial.variant, trial.seed, place / "samples", budget)
-        remarks.append(note)
-        if sounds or note:
-            seen.add(trial.variant)
-        if sounds:
-            found.append(sounds)
-    notes += [remark for remark in remarks if remark]
-    return found
+        for name, seed, folder in ((REAL, None, REAL_FOLDER), (trial.variant, trial.seed, "samples")):
+            if name in seen:
+                continue
+            sounds, note = sounds_of(name, seed, place / folder, budget)
+            if sounds:
+                found.append(sounds)
+            if note:
+                notes.append(note)
+            if sounds or note:
+                seen.add(name)
+    return sorted(found, key=lambda sounds: sounds.name != REAL)
 
 
 def _changes(variants: Sequence[Mapping[str, Any]], base: str) -> list[Changes]:

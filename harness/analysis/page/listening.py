@@ -17,7 +17,7 @@ REAL = "real clips"
 """Name of the row of clips that no model drew."""
 
 REAL_FOLDER = "real"
-"""Below a results folder; laid out as a trial's `samples`."""
+"""Below a trial's folder, laid out as its `samples`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,8 @@ def _caption(row: Mapping[str, str]) -> str:
         parts.append(f"log-likelihood {f'{bits:,.0f}'.replace('-', '−')} bits")
     if row.get("label"):
         sure = _number(row.get("confidence"))
-        parts.append(f"heard as {row['label']}" + (f" ({sure:.0%} sure)" if sure is not None else ""))
+        label = row["label"]
+        parts.append(f"label {label}" if sure is None else f"heard as {label} ({sure:.0%} sure)")
     return ", ".join(parts)
 
 

@@ -17,6 +17,7 @@ from harness.evaluation.quality.embedding import Embedding, QualityError
 from harness.evaluation.quality.judging import Protocol, all_columns, classifier_of, judge
 from harness.evaluation.quality.rejection import RULES, Rule
 from harness.evaluation.quality.waveforms import LENGTHS, Drawn, Lengths, Progress, embed_all
+from harness.evaluation.real_clips import keep_real_clips
 from harness.store.atomic import write_text
 
 DRAWING = 0.7
@@ -68,6 +69,7 @@ class Quality:
 
     def measure(self, context: MetricContext) -> dict[str, Any]:
         """Clips that a stopped run, or `harness sample`, has drawn of these weights are kept."""
+        keep_real_clips(context.dataset, context.folder)
         clips = draw_clips(
             context.model,
             context.dataset,
