@@ -73,7 +73,8 @@ class Clips:
         clips = self._clips(data)
         looks = style.looks(data.variants, data.base)
         figure = style.new_figure(style.TEXT_WIDTH, 0.7 + 0.75 * len(clips))
-        grid = figure.subplots(len(clips), 2, squeeze=False)
+        grid = figure.subplots(len(clips), 2, squeeze=False, sharex=True)
+        longest = max(len(clip.waveform) / clip.sample_rate for clip in clips)
         for row, clip in zip(grid, clips, strict=True):
             colour = looks[clip.variant].colour if clip.variant in looks else style.GREY
             seconds = np.arange(len(clip.waveform)) / clip.sample_rate
@@ -83,9 +84,8 @@ class Clips:
             row[0].set_title(name, loc="left")
             _draw_spectrogram(row[1], clip)
         for axes in grid[-1]:
+            axes.set_xlim(0, longest)
             axes.set_xlabel("Time (s)")
-        for axes in grid[:-1].flat:
-            axes.tick_params(labelbottom=False)
         figure.supylabel("Amplitude, and frequency (kHz)", fontsize=8)
         style.note(
             figure,
