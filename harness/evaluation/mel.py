@@ -98,6 +98,7 @@ def log_mel_of(waveforms: Tensor, sample_rate: int, settings: MelSettings) -> Te
 
 
 @cache
+@torch.inference_mode(False)  # kept for whoever comes next, who may train
 def _filters(settings: MelSettings, sample_rate: int) -> Tensor:
     """F: Float32[m, W // 2 + 1]."""
     filters = torchaudio().functional.melscale_fbanks(

@@ -82,7 +82,7 @@ def train(
 ) -> Trained:
     """Raises: DataError when clips are too short."""
     seed = derive_seed("classifier", settings.seed)
-    with _reproducible(device), precision("float32"):
+    with _reproducible(device), precision("float32"), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         network, front_end = build(settings, labelled.classes, labelled.sample_rate, labelled.dataset.length)
         return _Training(labelled, settings, network.to(device), front_end, device, seed, progress).run()

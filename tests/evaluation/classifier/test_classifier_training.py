@@ -74,6 +74,12 @@ def test_training_leaves_the_random_numbers_and_threads_of_others_alone(dataset,
     assert torch.equal(torch.rand(2), expected) and torch.get_num_threads() == threads
 
 
+def test_it_can_be_trained_where_nothing_else_is(dataset):
+    with torch.inference_mode():
+        trained = train(Labelled.of(dataset()), settings_of({"epochs": 1, "width": 4}), CPU, silent)
+    assert trained.best_epoch == 1
+
+
 def test_progress_runs_from_nothing_to_all_and_says_how_long_it_takes(dataset, quick):
     seen: list[tuple[float, str]] = []
     settings = settings_of({"epochs": 2, "width": 4, "batch_size": 12})
