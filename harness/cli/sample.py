@@ -88,7 +88,14 @@ def sample(
             )
             seconds = time.monotonic() - began
             if label and any(clip.label is None for clip in drawn.clips):
-                label_clips(drawn, dataset, suite, device=torch.device(place), progress=progress)
+                label_clips(
+                    drawn,
+                    dataset,
+                    done.trial.config["data"],
+                    suite,
+                    device=torch.device(place),
+                    progress=progress,
+                )
         new = drawn.added
         speed = f", {quantity(new * dataset.length / seconds)} samples/s" if new else ""
         typer.echo(f"{done.name}: {len(drawn)} clips, {new} new in {duration(seconds)}{speed}  {folder}")

@@ -91,6 +91,7 @@ def judge(
     `log_likelihood` Float64[N] is needed by the rejection rule "published" alone.
     Raises: QualityError for too few clips or missing likelihoods; HarnessError of the classifier.
     """
+    dataset, data = whole(dataset, data)
     assert dataset.sample_rate is not None
     nobody_knows = np.full(len(waveforms), np.nan)
     chosen = kept(nobody_knows if log_likelihood is None else log_likelihood, protocol.rejection)
@@ -125,6 +126,12 @@ def judge(
     if extractor.too_weak:
         found["quality_note"] = f"the classifier is too weak ({_accuracy(extractor)}): its scores mean little"
     return Judged(columns=_defined(found), embedding=embedding)
+
+
+def whole(dataset: Dataset, data: Mapping[str, Any]) -> tuple[Dataset, Mapping[str, Any]]:
+    """The data set that clips are scored against: itself, or what it is a subset of."""
+    inner = getattr(dataset, "whole", None)
+    return (dataset, data) if inner is None else whole(inner, data["of"])
 
 
 def classifier_of(dataset: Dataset, spec: str, device: torch.device, progress: Progress) -> Extractor | None:

@@ -14,7 +14,7 @@ from harness.errors import DataError
 from harness.evaluation.clip_folder import ClipFolder
 from harness.evaluation.clips import BATCH, clips_folder, draw_clips
 from harness.evaluation.quality.embedding import Embedding, QualityError
-from harness.evaluation.quality.judging import Protocol, all_columns, classifier_of, judge
+from harness.evaluation.quality.judging import Protocol, all_columns, classifier_of, judge, whole
 from harness.evaluation.quality.rejection import RULES, Rule
 from harness.evaluation.quality.waveforms import LENGTHS, Drawn, Lengths, Progress, embed_all
 from harness.evaluation.real_clips import keep_real_clips
@@ -110,6 +110,7 @@ def score_clips(
     Raises: QualityError, DataError.
     """
     assert clips.drawing is not None
+    dataset, data = whole(dataset, data)
     if clips.drawing.sample_rate is None:
         return {"quality_note": "the data are no sound: clips were drawn, and not scored"}
     if len(clips) < count:
@@ -130,12 +131,19 @@ def score_clips(
 
 
 def label_clips(
-    clips: ClipFolder, dataset: Dataset, config: Quality.Config, *, device: torch.device, progress: Progress
+    clips: ClipFolder,
+    dataset: Dataset,
+    data: Mapping[str, Any],
+    config: Quality.Config,
+    *,
+    device: torch.device,
+    progress: Progress,
 ) -> bool:
     """Note in the folder's table what the classifier hears; False where the data set has no labels.
 
     Raises: HarnessError of the classifier.
     """
+    dataset, _ = whole(dataset, data)
     extractor = classifier_of(dataset, config.extractor, device, progress)
     if extractor is None or dataset.sample_rate is None:
         return False
