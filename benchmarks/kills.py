@@ -68,7 +68,7 @@ _context = multiprocessing.get_context("forkserver")
 
 @app.command()
 def kills(
-    kills: Annotated[int, typer.Option("--kills", min=1, help="Of each model.")] = 20,
+    kills: Annotated[int, typer.Option("--kills", min=1, help="Of each model.")] = 10,
     model: Annotated[
         list[str] | None, typer.Option("--model", help="As in train_step; repeatable. Default: five.")
     ] = None,
