@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from harness import registry
 from harness.contracts import Component, Spec, require
 from harness.errors import ConfigError, did_you_mean
+from harness.suite.spending import BudgetConfig
+from harness.suite.tune import TuneConfig
 
 DEFAULT_MEASURE = ("nll", "efficiency", "generation")
 DEFAULT_FIGURES: tuple[Spec, ...] = (
@@ -65,6 +67,10 @@ class SuiteConfig:
     different in matching this one (null: it is left alone)."""
     match: MatchConfig | None = None
     """Every variant's width is solved for one budget; see `harness.suite.match`."""
+    tune: TuneConfig | None = None
+    """A search before the final stage; see `harness.tuning`. No part of a trial's key: its values are."""
+    budget: BudgetConfig | None = None
+    """A run that is expected to cost more is refused."""
     seeds: int | tuple[int, ...] = 3
     measure: Annotated[tuple[Spec, ...], Component("metrics")] = DEFAULT_MEASURE
     figures: Annotated[tuple[Spec, ...], Component("figures")] = DEFAULT_FIGURES
@@ -88,6 +94,13 @@ class SuiteConfig:
                 require(len(values) > 0, where, f"{path!r} has no values to take")
         for name in self.variants:
             require(bool(name.strip()), "variants", "a variant needs a name")
+        if self.tune is not None and (
+            self.match is not None or any("match" in v for v in self.variants.values())
+        ):
+            for path in self.tune.over:
+                if path.startswith("model."):
+                    message = "would undo the equal budgets that `match` has solved; search `train` alone"
+                    raise ConfigError(("tune", "over", path), message)
         require(bool(self.seed_list), "seeds", "needs at least one seed")
         require(all(seed >= 0 for seed in self.seed_list), "seeds", "must not be negative")
         require(len(set(self.seed_list)) == len(self.seed_list), "seeds", "the same seed is given twice")
@@ -114,7 +127,10 @@ class SuiteConfig:
     @property
     def figure_specs(self) -> Sequence[Mapping[str, Any]]:
         """The figures in their resolved form."""
-        return [f if isinstance(f, Mapping) else {"name": f} for f in self.figures]
+        figures = [f if isinstance(f, Mapping) else {"name": f} for f in self.figures]
+        if self.tune is not None and not any(figure["name"] == "tuning" for figure in figures):
+            figures.append({"name": "tuning"})  # a search is shown with what it led to
+        return figures
 
     @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
@@ -122,6 +138,6 @@ class SuiteConfig:
         return [m if isinstance(m, Mapping) else {"name": m} for m in self.measure]
 
 
-MERGED = frozenset({"base", "variants", "match"})
+MERGED = frozenset({"base", "variants", "match", "tune", "budget"})
 SUITE_LEVEL = frozenset({*MERGED, "vary", "grid", "seeds", "measure", "figures", "columns", "question"})
 """What a profile or `--set` may replace in the suite itself; `MERGED` are merged setting by setting."""
