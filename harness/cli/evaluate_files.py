@@ -14,6 +14,7 @@ import typer
 from harness.cli.bar import bar
 from harness.cli.format import console as make_console
 from harness.cli.format import duration
+from harness.cli.published_beside import print_published, published_beside
 from harness.errors import DataError, HarnessError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Evaluation:
     columns: Mapping[str, Any]
     notes: Sequence[str]
     seconds: float
+    published: Sequence[Mapping[str, Any]]
+    """What others report on this data set, and whether it may stand beside these numbers."""
 
 
 def evaluate_files(
@@ -77,6 +80,7 @@ def evaluate_files(
         columns=judged.columns,
         notes=files.notes(),
         seconds=time.monotonic() - began,
+        published=published_beside(judged.columns, data, dataset.provenance.version),
     )
     if output is not None:
         import pandas as pd
@@ -115,6 +119,7 @@ def _plain(found: Evaluation) -> dict[str, Any]:
         "columns": found.columns,
         "notes": list(found.notes),
         "seconds": round(found.seconds, 1),
+        "published": list(found.published),
     }
 
 
@@ -147,6 +152,8 @@ def _print(found: Evaluation) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for note in found.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if found.published:
+        print_published(console, found.published)
 
 
 def _protocol(columns: Mapping[str, Any], found: Evaluation) -> list[str]:

@@ -130,7 +130,7 @@ def _sound_files(folder: Path) -> list[str]:
             )
     if not sounds:
         kinds = ", ".join(sorted(SUFFIXES))
-        what = f"{len(others)} files, {others[0]} among them, and none is" if others else "nothing: no"
+        what = f"{len(others)} files, {others[0]} among them, and none is a" if others else "nothing: no"
         raise DataError(f"{folder} holds {what} sound file ({kinds})")
     return sorted(sounds)
 

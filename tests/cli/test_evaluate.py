@@ -1,6 +1,7 @@
 """`harness sample` and `harness evaluate`: more clips, scores brought up to date, anybody's sound files."""
 
 import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 from typer.testing import CliRunner
 
 from harness import api
 from harness.cli.main import app
+from harness.cli.published_beside import print_published, published_beside
 from harness.errors import HarnessError
 from harness.evaluation.quality import judging
 from harness.registry import load_plugin
@@ -207,7 +210,9 @@ def test_folders_without_sound_are_refused_with_the_reason(tmp_path):
         (tmp_path / "texts" / name).write_text("la la la")
     evaluate = ("evaluate", "--against", "tones")
     assert "holds nothing: no sound file (.flac, .mp3, .ogg, .wav)" in refused(*evaluate, tmp_path / "empty")
-    assert "holds 2 files, a.txt among them, and none is sound" in refused(*evaluate, tmp_path / "texts")
+    assert "holds 2 files, a.txt among them, and none is a sound file" in refused(
+        *evaluate, tmp_path / "texts"
+    )
     (tmp_path / "texts" / "c.wav").write_text("la la la")
     (tmp_path / "texts" / "d.wav").write_text("la la la")
     assert "c.wav as sound" in refused(*evaluate, tmp_path / "texts")
@@ -220,3 +225,15 @@ def test_a_data_set_that_is_unknown_missing_or_no_sound_is_refused(wavs):
     assert "--against" in refused("evaluate", folder)
     assert "did you mean 'tones'?" in refused("evaluate", folder, "--against", "tonse")
     assert "no sound" in refused("evaluate", folder, "--against", "{name: tones, sample_rate: null}")
+
+
+def test_published_scores_stand_beside_with_the_reason_where_they_are_not_comparable():
+    data = {"name": "sc09", "sample_rate": 16000, "seconds": 1.0, "quantiser": "mu_law", "min_max": True}
+    ours = {"quality_samples": 1000, "quality_rejection": "none", "quality_extractor": "small 0123"}
+    found = {row["model"]: row for row in published_beside(ours, data, "v0.02")}
+    assert found["sashimi"]["fid"] == 1.99 and not found["sashimi"]["comparable"]
+    assert "ours is of 1000 clips, theirs of 2816" in found["sashimi"]["reason"]
+    assert published_beside(ours, {"name": "fsdd"}, "1") == []
+    console = Console(file=io.StringIO(), width=120)
+    print_published(console, list(found.values()))
+    assert "the classifier small 0123, theirs by the published one" in console.file.getvalue()
