@@ -95,7 +95,7 @@ def _source(suite: Suite, variant: Variant, path: Path) -> str:
         return "suite" if path[0] in {"measure", "plugins"} else "default"
     origin, rest = said
     if origin.document_path is None:
-        return f"--set {origin.option}"
+        return origin.place
     if rest and not _said(variant.settings.values, path):
         return "default"  # a component's own setting: `mixer: rg_lru` says its name alone
     return f"{origin.layer} ({suite.document.where((*origin.document_path, *rest))})"

@@ -65,6 +65,13 @@ class Layers:
             known = [*SECTIONS, *sorted(SUITE_LEVEL)]
             raise SuiteError(f"--set {text}: no setting {path!r}; {did_you_mean(parts[0], known)}")
 
+    def option_says(self, path: KeyPath) -> bool:
+        """Whether the command line says the setting at `path`, something in it, or all that it is in."""
+        return any(
+            origin.option is not None and said[: len(path)] == path[: len(said)]
+            for said, _, origin in self.over
+        )
+
     def _replace(self, path: KeyPath, value: Any, origin: Origin) -> None:
         """Replace a value of the suite, or merge it setting by setting."""
         merges = path[0] in MERGED and isinstance(value, Mapping) and len(path) < 4
@@ -92,7 +99,8 @@ class Layers:
             enumerate(self.over), key=lambda each: (each[1][2].option is not None, order(str(each[1][0][1])))
         )
         for number, (path, value, origin) in in_order:
-            if path[0] == "model" and not _has(settings.values["model"].get("name"), str(path[1]), value):
+            model = settings.values["model"].get("name")
+            if path[0] == "model" and not has_setting(model, str(path[1]), value):
                 continue
             self.used.add(number)
             try:
@@ -164,7 +172,7 @@ class Layers:
         text = f"{dotted(path)}: {message}" if path else message
         if origin.document_path is not None:
             return self.document.error(origin.document_path, text)
-        return SuiteError(f"--set {origin.option}: {text}")
+        return SuiteError(f"{origin.place}: {text}")
 
 
 def _section(read: Callable[[Any, Any], Any], what: Any, settings: Settings, section: str) -> Any:
@@ -186,7 +194,7 @@ def _check_together(model: Any, data: Any, train: TrainConfig) -> None:
             raise error.under("model") from None
 
 
-def _has(model: Any, setting: str, value: Any) -> bool:
+def has_setting(model: Any, setting: str, value: Any) -> bool:
     """Does a setting that is laid over all models concern this one?"""
     if setting == "name":
         return True

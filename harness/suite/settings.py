@@ -40,6 +40,11 @@ class Origin:
     document_path: Path | None = None
     option: str | None = None
 
+    @property
+    def place(self) -> str:
+        """Of a value that stands in no suite file: ``--set train.steps=5``, ``tuned .../tuned.json``."""
+        return f"{self.layer} {self.option}"
+
     def below(self, *keys: str | int) -> Origin:
         """The origin of a value inside the one that this origin said."""
         if self.document_path is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from harness.suite.expand import expand
 from harness.suite.layers import Layers
 from harness.suite.match import Match, asks_to_match, match_variants
 from harness.suite.schema import SuiteConfig
-from harness.suite.settings import Settings
+from harness.suite.settings import Origin, Settings
 from harness.suite.source import Document, SuiteError, read_document
 from harness.suite.trial import Trial, canonical
 
@@ -33,6 +33,8 @@ class Variant:
     """Other names in the suite for the very same configuration."""
     match: Match | None = None
     """How its width was solved, where the suite asks for equal budgets."""
+    tuned: Mapping[str, Any] | None = None
+    """What its search has found, where the suite has a tuning stage that is over; JSON-ready."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Suite:
     plugin_files: tuple[str, ...]
     plugin_texts: tuple[str, ...]
     overrides: tuple[str, ...] = ()
+    layers: Layers | None = field(default=None, repr=False, compare=False)
+    """Who said what: for laying more over a variant."""
 
     @property
     def name(self) -> str:
@@ -109,7 +113,21 @@ def load_suite(path: str | Path, *, profile: str | None = None, overrides: Seque
     variants = _merge_equal(
         Variant(name, each, resolved[name], match=matches.get(name)) for name, each in settings.items()
     )
-    return Suite(config, chosen, document, variants, plugin_files, plugin_texts, tuple(overrides))
+    return Suite(config, chosen, document, variants, plugin_files, plugin_texts, tuple(overrides), layers)
+
+
+def laid_over(suite: Suite, variant: Variant, values: Mapping[str, Any], origin: Origin) -> Variant:
+    """The variant with more said about it: ``{"train.learning_rate": 0.01}``, checked and resolved.
+
+    Raises: SuiteError
+    """
+    assert suite.layers is not None
+    settings = variant.settings.copy()
+    for path, value in values.items():
+        settings.lay(tuple(path.split(".")), value, origin.below(path))
+    plugins = variant.config.get("plugins", {})
+    config = suite.layers.resolve(variant.name, settings, suite.config, plugins)
+    return dataclasses.replace(variant, settings=settings, config=config)
 
 
 def find_suite(path: str | Path) -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from harness.store.atomic import replacing
+
+HISTORY = "history.csv"
+"""In a trial's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +37,17 @@ def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(HistoryRow)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
+
+
+def read_history(path: Path) -> list[HistoryRow]:
+    """What `write_history` has written; nothing where there is no such file (yet)."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [_row(row) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+
+
+def _row(said: Mapping[str, str]) -> HistoryRow:
+    whole = {"step": int(said["step"]), "tokens": int(said["tokens"])}
+    return HistoryRow(**whole, **{name: float(text) for name, text in said.items() if name not in whole})

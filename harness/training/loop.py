@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import torch
@@ -36,6 +36,9 @@ PATIENCE = 50
 OnProgress = Callable[[int, int, float], None]
 """(step, steps, bits of the last batch)"""
 
+OnPoint = Callable[[Sequence[HistoryRow]], None]
+"""(the learning curve so far)"""
+
 
 def train(
     model: nn.Module,
@@ -48,6 +51,7 @@ def train(
     resume: ResumeFile | None = None,
     should_stop: ShouldStop = never,
     micro_batches: int = 1,
+    on_point: OnPoint | None = None,
 ) -> TrainingResult:
     """Train `model` (already on `device`), or fit it where it is estimated in closed form.
 
@@ -60,6 +64,7 @@ def train(
         should_stop: asked after each update.
         micro_batches: parts of a batch, see `training_step`; as many as were when the state was
             written, where those were more.
+        on_point: told after each point of the learning curve.
 
     Raises: PluginError for a model without anything to train; Stopped, once the state is written.
     """
@@ -67,7 +72,7 @@ def train(
     seed_everything("training", seed)
     if isinstance(model, ClosedForm):
         return _Training(model, dataset, config, seed, device).fit(model)
-    training = _Training(model, dataset, config, seed, device, resume, should_stop, micro_batches)
+    training = _Training(model, dataset, config, seed, device, resume, should_stop, micro_batches, on_point)
     return training.run(on_progress or (lambda step, steps, bits: None))
 
 
@@ -84,6 +89,7 @@ class _Training:
         resume: ResumeFile | None = None,
         should_stop: ShouldStop = never,
         micro_batches: int = 1,
+        on_point: OnPoint | None = None,
     ) -> None:
         self.model = model
         self.dataset = dataset
@@ -91,6 +97,7 @@ class _Training:
         self.device = device
         self.resume = resume
         self.should_stop = should_stop
+        self.on_point = on_point
         self.batches = TrainingBatches(
             dataset.splits["train"],
             batch_size=config.batch_size,
@@ -222,6 +229,8 @@ class _Training:
             )
         )
         at.bits = 0.0
+        if self.on_point is not None:
+            self.on_point(at.history)
 
     def _divergence(self, update: Update) -> str:
         """Why the training failed, or nothing."""
