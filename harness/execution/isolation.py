@@ -52,7 +52,13 @@ class Worker:
             return
         if ended["because"] == "stop" or ended["ended"] == STOPPED:
             raise Interrupted
-        record_failure(task, *_in_words(task, ended, kernel_kills() > kills))
+        status, error = _in_words(task, ended, kernel_kills() > kills)
+        smaller = task.in_half_batches() if status == "out_of_memory" else None
+        if smaller is None:
+            record_failure(task, status, error)
+        else:
+            yield {"progress": 0.0, "text": "out of memory, once more in half batches"}
+            yield from self.stream(smaller)
 
     def stop(self, seconds: float) -> None:
         """Ask the running task to save what it has and to end, within these seconds. From any thread."""

@@ -42,12 +42,14 @@ class Task:
     checkpoint_seconds: float = 60.0
     """A training writes its state for a later process to continue from as often as this."""
     micro_batches: int = 1
-    """Parts in which a training works through the batch of an update; twice as many where memory runs out."""
+    """Parts in which a training works through the batch of an update: two once memory has run out."""
     memory_gib: float | None = None
     """What its process may hold; None: `memory_share` of the machine's memory, less a reserve."""
     memory_share: float = 1.0
     minutes: float | None = None
     """What it may take before it is ended."""
+    keep_curve: bool = False
+    """Its learning curve is written at every point of it, for whoever watches, and not only at the end."""
     attempt: int = 1
     """Counts on when a machine, not the trial, failed."""
 
@@ -57,6 +59,12 @@ class Task:
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Task:
         return cls(**{**payload, "trial": Trial.from_payload(payload["trial"])})
+
+    def in_half_batches(self) -> Task | None:
+        """The same in less memory; None where it is so already, or a batch is one clip."""
+        if self.lane != "training" or self.micro_batches > 1 or self.trial.config["train"]["batch_size"] < 2:
+            return None
+        return replace(self, micro_batches=2)
 
     @property
     def record_path(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from harness import __version__, configuration
 from harness.execution.provenance import device_name, git_state
 from harness.training.config import TrainConfig
+from harness.training.history import HISTORY, write_history
 from harness.training.loop import OnProgress, train
 from harness.training.result import TrainingResult
 from harness.training.resume import ResumeFile
@@ -43,7 +45,7 @@ def train_trial(
     on_progress: OnProgress,
     should_stop: ShouldStop,
 ) -> Trained:
-    """Train a trial's model; where memory runs out, once more with its batches in twice as many parts.
+    """Train a trial's model; where memory runs out, once more with its batches in two parts.
 
     `build` makes the data set and the model, untrained: an attempt that failed leaves nothing that the
     next one could use but its resume file.
@@ -51,17 +53,16 @@ def train_trial(
     Raises: Stopped, once the state is on disk; whatever the model raises.
     """
     config = configuration.parse(TrainConfig, task.trial.config["train"])
-    parts = task.micro_batches
     try:
-        return _attempt(task, config, device, build, on_progress, should_stop, parts)
+        return _attempt(task, config, device, build, on_progress, should_stop)
     except Exception as failure:
-        if not ran_out_of_memory(failure) or 2 * parts > config.batch_size:
+        smaller = task.in_half_batches()
+        if smaller is None or not ran_out_of_memory(failure):
             raise
         log.warning("out of memory: %s", failure)
     # Out of the handler, whose exception would keep the attempt's frames and all that they hold.
     clear_memory(device)
-    log.warning("trains once more, with its batch of %d in %d parts", config.batch_size, 2 * parts)
-    return _attempt(task, config, device, build, on_progress, should_stop, 2 * parts)
+    return _attempt(smaller, config, device, build, on_progress, should_stop)
 
 
 def _attempt(
@@ -71,8 +72,12 @@ def _attempt(
     build: Callable[[], tuple[Any, Any]],
     on_progress: OnProgress,
     should_stop: ShouldStop,
-    parts: int,
 ) -> Trained:
+    parts = task.micro_batches
+    if parts > 1:
+        log.warning(
+            "trains once more, its batches of %d in %d parts: memory ran out", config.batch_size, parts
+        )
     dataset, model = build()
     result = train(
         model,
@@ -83,7 +88,8 @@ def _attempt(
         on_progress=on_progress,
         resume=_resume_file(task, device),
         should_stop=should_stop,
-        micro_batches=min(parts, config.batch_size),
+        micro_batches=parts,
+        on_point=partial(write_history, Path(task.folder) / HISTORY) if task.keep_curve else None,
     )
     return Trained(dataset, model, result)
 

@@ -7,6 +7,7 @@ import resource
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import killed
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import configuration
+from harness.execution.isolation import Worker
 from harness.execution.run_trial import Task, run_task
 from harness.suite.trial import Trial
 from harness.training.config import TrainConfig
@@ -174,7 +176,7 @@ def test_a_batch_that_does_not_fit_is_trained_and_timed_in_two_parts(attempt, ca
     record = attempt(fits=2)
     assert (record.status, record.error) == ("ok", "")
     assert record.columns["gradient_accumulation"] == 2 and record.columns["train_step_ms"] > 0
-    assert "trains once more, with its batch of 4 in 2 parts" in caplog.text
+    assert "trains once more, batches of 4 in 2 parts" in caplog.text
 
 
 def test_one_that_fits_says_nothing_of_parts(attempt):
@@ -191,6 +193,24 @@ def test_a_failure_late_in_training_does_not_train_on_what_the_first_attempt_lef
 def test_what_does_not_fit_in_two_parts_either_is_out_of_memory(attempt, sizes):
     record = attempt(**sizes)
     assert record.status == "out_of_memory" and "can't allocate memory" in record.error
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(4, [1, 2]), (1, [1])])
+def test_a_trial_killed_for_its_memory_from_outside_is_run_again_in_half_batches_once(
+    tmp_path, batch_size, parts
+):
+    class Watched(Worker):
+        seen: ClassVar = []
+
+        def _messages(self, task):
+            self.seen.append(task.micro_batches)
+            yield {"ended": -9, "because": "memory"}
+
+    Watched.seen.clear()
+    task = Task(trial(fits=0, batch_size=batch_size), "training", str(tmp_path), memory_gib=1.0)
+    record = Watched(threads=1).run(task, lambda *news: None)
+    assert Watched.seen == parts
+    assert record.status == "out_of_memory" and "more than its limit of 1.0 GiB" in record.error
 
 
 def within(mib, task, sending):
