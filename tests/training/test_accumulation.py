@@ -176,7 +176,7 @@ def test_a_batch_that_does_not_fit_is_trained_and_timed_in_two_parts(attempt, ca
     record = attempt(fits=2)
     assert (record.status, record.error) == ("ok", "")
     assert record.columns["gradient_accumulation"] == 2 and record.columns["train_step_ms"] > 0
-    assert "trains once more, batches of 4 in 2 parts" in caplog.text
+    assert "trains once more, its batches of 4 in 2 parts" in caplog.text
 
 
 def test_one_that_fits_says_nothing_of_parts(attempt):
