@@ -158,7 +158,7 @@ def _together(metric: str, rows: Sequence[Row]) -> MetricVerdict:
     return MetricVerdict(
         metric=metric,
         verdict=next((verdict for verdict in SEVERITY if verdict in said), "unknown"),
-        variants=Counter(row.verdict for row in rows if row.variant != MEAN),
+        variants=dict(Counter(row.verdict for row in rows if row.variant != MEAN)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -28,7 +29,7 @@ def opened(place: str) -> Iterator[Path]:
     top = Path(_git("rev-parse", "--show-toplevel", place=place).decode().strip())
     inside = Path(folder)
     if folder.startswith(("./", "../")):
-        inside = (Path.cwd() / folder).resolve().relative_to(top.resolve())
+        inside = Path(os.path.relpath(folder, top.resolve()))
     commit = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", place=place, cwd=top)
     archive = _git(
         "archive", "--format=tar", commit.decode().strip(), "--", str(inside), place=place, cwd=top

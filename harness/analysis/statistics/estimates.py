@@ -9,7 +9,6 @@ are not. One seed has no interval, and so nothing is concluded from it.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -57,14 +56,18 @@ def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Means:
     from scipy.special import stdtrit  # the quantile of scipy.stats.t, without its half second of import
 
     array = np.asarray(values, dtype=float)
-    n = (~np.isnan(array)).sum(axis=0)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's word for samples of nothing or of one
-        mean = np.nanmean(array, axis=0) if len(array) else np.full(n.shape, math.nan)
-        deviation = np.nanstd(array, axis=0, ddof=1) if len(array) else np.full(n.shape, math.nan)
-        enough = (n > 1) & np.isfinite(deviation)
-        error = np.where(enough, deviation / np.sqrt(n), math.nan)
-        half_width = stdtrit(np.where(enough, n - 1, 1), (1 + confidence) / 2) * error
+    missing = np.isnan(array)
+    n = len(array) - missing.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # samples of nothing, of one, or with infinities
+        mean = np.where(missing, 0.0, array).sum(axis=0) / n
+        deviations = np.where(missing, 0.0, array - mean)
+        variance = (deviations**2).sum(axis=0) / (n - 1)
+    if len(array):  # what never varies is exact, whatever its sum rounds to
+        low, high = np.fmin.reduce(array), np.fmax.reduce(array)
+        mean, variance = np.where(low == high, low, mean), np.where(low == high, 0.0, variance)
+    enough = (n > 1) & np.isfinite(variance) & np.isfinite(mean)
+    error = np.where(enough, np.sqrt(variance / np.maximum(n, 1)), math.nan)
+    half_width = stdtrit(np.where(enough, n - 1, 1), (1 + confidence) / 2) * error
     return Means(mean, mean - half_width, mean + half_width, n, error)
 
 
