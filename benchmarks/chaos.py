@@ -37,6 +37,8 @@ from harness.store.record import read_record
 VOLATILE = ("train_seconds", "started_at", "git_commit", "git_dirty")
 ORPHAN_SECONDS = 20.0
 RUN_SECONDS = 600.0
+EARLY = 0.2
+"""Share of runs that are killed at from their start."""
 WEIGHTS = {"driver": 2, "raylet": 1, "gcs_server": 1, "agent": 1, "actor": 2, "worker": 2, "trial": 3}
 """How often each kind of process is chosen, where there is one."""
 
@@ -124,10 +126,15 @@ class _Experiment:
         self.drivers.add(driver.pid)
         seen: dict[int, psutil.Process] = {}
         end = time.monotonic() + RUN_SECONDS
-        next_kill = time.monotonic() + self.draw.uniform(0, 3 * self.pause)
+        # Most kills come when there is something to lose, some while the command and Ray are starting.
+        early = self.draw.random() < EARLY
+        next_kill = time.monotonic() + self.draw.uniform(0, self.pause) if early else float("inf")
         while driver.poll() is None:
             time.sleep(0.05)
-            seen |= {each.pid: each for each in _below(driver.pid)}
+            below = _below(driver.pid)
+            seen |= {each.pid: each for each in below}
+            if next_kill == float("inf") and any(_kind(each) == "trial" for each in below):
+                next_kill = time.monotonic() + self.draw.uniform(0, self.pause)
             if time.monotonic() > end:
                 self.found["hung"] += 1
                 driver.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 import typer
@@ -24,6 +25,7 @@ from harness.cli import (
     show,
     status,
 )
+from harness.cache import cache_root
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -57,6 +59,8 @@ for verb in (
 
 def main() -> None:
     """Entry point. A user's mistake prints one message and exits 2; a defect keeps its traceback."""
+    # Else matplotlib keeps its list of fonts in the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_root() / "matplotlib"))
     gc.set_threshold(100_000, 50, 50)  # torch's import makes a million objects that stay: a fifth of its time
     try:
         app()

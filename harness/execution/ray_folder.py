@@ -1,4 +1,9 @@
-"""The temporary folder of a local Ray cluster, which nobody else cleans up when its driver is killed."""
+"""The temporary folder of a local Ray cluster, and whoever lives in it: gone when its driver is.
+
+A driver that ends removes its folder. For one that is killed a keeper waits, a small process that notices the
+end of its driver by the end of a pipe, ends what is left of the cluster (Ray's agents would linger for a
+minute or two) and removes the folder. Where the keeper was killed as well, the next run sweeps.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ import fcntl
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,9 +42,16 @@ def ray_folder() -> Iterator[str]:
         if Path(folder).exists():  # else swept before it was locked
             break
         os.close(handle)
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "harness.execution.ray_folder", folder],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         yield folder
     finally:
+        keeper.kill()
+        keeper.communicate()
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 
@@ -53,22 +67,32 @@ def sweep() -> None:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _end_processes_of(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            clear(folder)
         except BlockingIOError:
             continue  # its driver is alive
         finally:
             os.close(handle)
 
 
-def _end_processes_of(folder: Path) -> None:
-    """Ray names its session's folder on the command line of everything that it starts."""
+def clear(folder: Path) -> None:
+    """End whoever has a file below the folder open, as all processes of a Ray cluster have; remove it."""
     import psutil
 
-    left = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(f"{folder}/" in word or word.endswith(str(folder)) for word in process.info["cmdline"] or ()):
-            with contextlib.suppress(psutil.Error):
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(Path(file.path).is_relative_to(folder) for file in process.open_files()):
                 process.kill()
-                left.append(process)
-    psutil.wait_procs(left, timeout=3.0)
+                found.append(process)
+    psutil.wait_procs(found, timeout=3.0)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(folder: Path) -> None:
+    """Wait for the end of the driver, which holds the other end of stdin; then clear."""
+    sys.stdin.buffer.read()
+    clear(folder)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]))
