@@ -12,6 +12,8 @@ from sounds import tone
 def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "cache"
     monkeypatch.setenv("HARNESS_CACHE", str(root))
+    for name in ("NO_PROXY", "no_proxy"):  # servers of tests are on this machine
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
     return root
 
 
