@@ -81,7 +81,7 @@ def results_folder(suite: Suite, results: Path | None) -> Path:
 
 def plan_suite(suite: Suite, options: RunOptions) -> Plan:
     store = Store(results_folder(suite, options.results))
-    return make_plan(suite, store, slots=1 if options.serial else _slots(options))
+    return make_plan(suite, store, slots=1 if options.serial else slots_of(options))
 
 
 def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
@@ -117,7 +117,7 @@ def _run_lanes(plan: Plan, store: Store, options: RunOptions, events: Events, st
         return
     if patch := uncommitted():
         store.write_patch(patch)
-    with RunState(store.folder, plan, events) as told, _executor(options) as executor:
+    with RunState(store.folder, plan, events) as told, executor_for(options) as executor:
         stop.listen()
         try:
             with stop.deferring():
@@ -151,10 +151,10 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
                     lane=lane,
                     folder=str(store.trial_folder(planned.trial).resolve()),
                     threads=options.threads,
-                    device=_device(options),
+                    device=device_of(options),
                     command=command_line(),
                     memory_gib=options.trial_memory,
-                    memory_share=1.0 if lane == "exclusive" else 1.0 / _slots(options),
+                    memory_share=1.0 if lane == "exclusive" else 1.0 / slots_of(options),
                     minutes=options.trial_minutes,
                     checkpoint_seconds=options.checkpoint_seconds,
                 )
@@ -162,7 +162,7 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
     return tasks
 
 
-def _executor(options: RunOptions) -> Executor:
+def executor_for(options: RunOptions) -> Executor:
     if options.serial:
         return SerialExecutor()
     from harness.execution import ray_environment
@@ -171,17 +171,17 @@ def _executor(options: RunOptions) -> Executor:
     from harness.execution.ray_driver import RayExecutor
 
     return RayExecutor(
-        slots=_slots(options),
+        slots=slots_of(options),
         threads=options.threads,
-        gpu=_device(options).startswith("cuda"),
+        gpu=device_of(options).startswith("cuda"),
         address=options.address,
     )
 
 
-def _slots(options: RunOptions) -> int:
+def slots_of(options: RunOptions) -> int:
     if options.slots is not None:
         return options.slots
-    if _device(options).startswith("cuda"):
+    if device_of(options).startswith("cuda"):
         import torch
 
         return max(torch.cuda.device_count(), 1)
@@ -197,7 +197,7 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _device(options: RunOptions) -> str:
+def device_of(options: RunOptions) -> str:
     if options.device is not None:
         return options.device
     import torch

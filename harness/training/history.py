@@ -49,5 +49,11 @@ def read_history(path: Path) -> list[HistoryRow]:
 
 
 def _row(said: Mapping[str, str]) -> HistoryRow:
-    whole = {"step": int(said["step"]), "tokens": int(said["tokens"])}
-    return HistoryRow(**whole, **{name: float(text) for name, text in said.items() if name not in whole})
+    return HistoryRow(
+        step=int(said["step"]),
+        seconds=float(said["seconds"]),
+        tokens=int(said["tokens"]),
+        learning_rate=float(said["learning_rate"]),
+        nll_bits_train=float(said["nll_bits_train"]),
+        nll_bits_validation=float(said["nll_bits_validation"]),
+    )

@@ -1,0 +1,158 @@
+"""The tuning stage of a suite: what is not searched yet is searched, and the best is laid over each variant.
+
+The result is a suite whose variants say other values, so that all that follows (keys, plan, records) is
+as if a person had written them. Only then are trials expanded: every seed of the final stage runs to its
+end, and a search trial never gets into the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness import configuration
+from harness.execution.run_trial import Task
+from harness.store.lock import only_run
+from harness.store.store import Store
+from harness.suite.settings import Origin
+from harness.suite.suite import Suite, Variant, laid_over
+from harness.tuning.outcome import FROZEN, Outcome, SearchRow, read_outcomes, write_outcomes, write_table
+from harness.tuning.search import Search, searches
+from harness.tuning.watched import tidy
+
+if TYPE_CHECKING:
+    from harness.execution.run_suite import RunOptions
+    from harness.execution.signals import StopRequest
+
+FOLDER = "tuning"
+"""In the results folder: a store of search trials."""
+
+Watch = Callable[[float, str], None]
+
+
+class Searcher(Protocol):
+    """Runs the trials of one search, by whatever means."""
+
+    def __call__(self, search: Search, tasks: Sequence[Task], watch: Watch) -> list[SearchRow]: ...
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What of a suite's tuning stage is over, and what is to do."""
+
+    folder: Path
+    searches: Sequence[Search]
+    outcomes: dict[str, Outcome]
+    """Of the results folder, those of earlier suites as well; by search key."""
+
+    @property
+    def missing(self) -> list[Search]:
+        return [search for search in self.searches if search.key not in self.outcomes]
+
+    def outcome(self, search: Search) -> Outcome | None:
+        return self.outcomes.get(search.key)
+
+
+def look_up(suite: Suite, folder: Path) -> Tuning:
+    """Raises: SuiteError for a search that cannot be, HarnessError for a damaged `tuned.json`."""
+    found = searches(suite)
+    return Tuning(folder, found, read_outcomes(folder) if found else {})
+
+
+def tuned(suite: Suite, tuning: Tuning) -> Suite:
+    """The suite with what its searches have found laid over its variants."""
+    by_name = {search.variant.name: tuning.outcome(search) for search in tuning.searches}
+    variants = [_laid(suite, variant, tuning.folder, by_name.get(variant.name)) for variant in suite.variants]
+    return dataclasses.replace(suite, variants=variants)
+
+
+def run_searches(
+    suite: Suite, tuning: Tuning, options: RunOptions, watch: Watch, stop: StopRequest, waiting: Callable
+) -> Tuning:
+    """Run what is missing, alone in the store; each search that ends is on disk at once.
+
+    Raises: Interrupted, KeyboardInterrupt, HarnessError
+    """
+    if not tuning.missing:
+        return tuning
+    for search in tuning.missing:
+        configuration.build("datasets", search.variant.config["data"])  # what is wrong is said before it runs
+    Store(tuning.folder).make_writable()
+    with only_run(tuning.folder, waiting) as waited:
+        if waited:  # another run may have searched
+            tuning = dataclasses.replace(tuning, outcomes=read_outcomes(tuning.folder))
+        missing = tuning.missing
+        outcomes = dict(tuning.outcomes)
+        store = Store(tuning.folder / FOLDER)
+        with _searcher(options, stop) as run:
+            for number, search in enumerate(missing):
+                rows = run(
+                    search,
+                    [_task(store, search, each, options) for each in range(len(search.trials))],
+                    _part(watch, number, len(missing), search.variant.name),
+                )
+                outcomes[search.key] = Outcome(
+                    variant=search.variant.name, key=search.key, max_steps=search.steps, rows=rows
+                )
+                write_outcomes(tuning.folder, outcomes.values())
+        tidy(store.folder)
+    done = dataclasses.replace(tuning, outcomes=outcomes)
+    write_table(done.folder, [outcomes[search.key] for search in done.searches])
+    return done
+
+
+def _laid(suite: Suite, variant: Variant, folder: Path, outcome: Outcome | None) -> Variant:
+    if outcome is None:
+        return variant
+    frozen = outcome.frozen()
+    laid = laid_over(suite, variant, frozen["values"], Origin("tuned", option=f"({folder / FROZEN})"))
+    return dataclasses.replace(laid, tuned=frozen)
+
+
+def _task(store: Store, search: Search, number: int, options: RunOptions) -> Task:
+    from harness.execution.provenance import command_line
+    from harness.execution.run_suite import device_of, slots_of
+
+    trial = search.trials[number]
+    return Task(
+        trial=trial,
+        lane="training",
+        folder=str(store.trial_folder(trial).resolve()),
+        threads=options.threads,
+        device=device_of(options),
+        command=command_line(),
+        memory_gib=options.trial_memory,
+        memory_share=1.0 / slots_of(options),
+        minutes=options.trial_minutes,
+        checkpoint_seconds=options.checkpoint_seconds,
+        keep_curve=True,
+    )
+
+
+@contextmanager
+def _searcher(options: RunOptions, stop: StopRequest) -> Iterator[Searcher]:
+    if options.serial:
+        from harness.tuning.serial_search import run_search
+
+        with stop.deferring():
+            yield lambda search, tasks, watch: run_search(search, tasks, watch, stop)
+        return
+    from harness.execution.run_suite import executor_for
+
+    executor = executor_for(options)
+    from harness.tuning.ray_search import RaySearcher
+
+    with executor as started:
+        stop.listen()  # Ray, as it starts, sets handlers of its own
+        yield RaySearcher(started.cluster)  # type: ignore[attr-defined]
+
+
+def _part(watch: Watch, number: int, of: int, variant: str) -> Watch:
+    def part(fraction: float, text: str) -> None:
+        watch((number + fraction) / of, f"{variant}: {text}")
+
+    return part
