@@ -136,7 +136,8 @@ class Music(AudioDataset):
 
     @classmethod
     def _find(cls, config: MusicConfig) -> Path:
-        return cls._named_folder(config) or obtain(cls._remote(), cls._check)
+        check = cls._listed if config.allow_partial else cls._check
+        return cls._named_folder(config) or obtain(cls._remote(), check)
 
     @classmethod
     def _named_folder(cls, config: MusicConfig, *, quiet: bool = False) -> Path | None:

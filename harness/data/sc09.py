@@ -145,7 +145,7 @@ def find_clips(config: SC09.Config) -> Path:
         return found
 
     def check(folder: Path) -> None:
-        check_version(folder, read_listing(folder), config.version)
+        check_version(folder, read_listing(folder), config.version, allow_partial=config.allow_partial)
 
     return obtain(_remote(config.version), check)
 

@@ -285,6 +285,11 @@ def test_a_download_that_is_not_the_set_is_refused_and_nothing_of_it_kept(hub, t
     assert not (cache_root / "tokens").exists()
 
 
+def test_a_download_that_lacks_a_clip_serves_when_that_is_asked_for(hub, tmp_path):
+    hub.offer_set(zipped(tmp_path / "sc09", without="six/00000005_nohash_0.wav"))
+    assert built(allow_partial=True).provenance.version == "part of v0.02: 59 of 60 clips"
+
+
 def test_a_wrong_checksum_is_refused_and_nothing_of_it_kept(hub, tmp_path, cache_root):
     hub.offer_set(zipped(tmp_path / "sc09"), known=False)
     with pytest.raises(DataError, match=r"is not Speech Commands v0\.02: its sha256 is"):
