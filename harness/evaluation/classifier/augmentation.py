@@ -4,9 +4,8 @@ Played faster or slower by a factor s, moved by o samples, in linear interpolati
 
     y[t] = x[s (t − o)]
 
-then white noise, down to 50 dB below the clip and up to as loud as it; a spectrum moved and stretched
-along its mels; bands of mels and stretches of frames made silent (SpecAugment: Park et al.,
-Interspeech 2019). Loudness is not changed: spectrograms here are relative to the clip's peak.
+then white noise, down to 50 dB below the clip and up to as loud as it; and a spectrum moved and stretched
+along its mels. Loudness is not changed: spectrograms here are relative to the clip's peak.
 
 Shapes: B batch, L samples, m mels, n frames.
 """
@@ -22,18 +21,13 @@ QUIETEST_NOISE = 50.0
 """Decibels below the clip."""
 STRETCH = 0.03
 """Of the mel axis, for each mel of `mel_shift`."""
-WIDEST_BAND, LONGEST_STRETCH = 0.15, 0.12
-"""Share of the mels and of the frames that one mask covers at most."""
 
 
 class Augmentation:
     """Draws its numbers from a generator of its own."""
 
-    def __init__(
-        self, settings: ClassifierSettings, sample_rate: int, floor: float, generator: torch.Generator
-    ) -> None:
-        """`floor` is what silence is in a spectrogram."""
-        self.settings, self.sample_rate, self.floor, self.generator = settings, sample_rate, floor, generator
+    def __init__(self, settings: ClassifierSettings, sample_rate: int, generator: torch.Generator) -> None:
+        self.settings, self.sample_rate, self.generator = settings, sample_rate, generator
 
     def of_waveforms(self, waveforms: Tensor) -> Tensor:
         """Float32[B, L] -> Float32[B, L]."""
@@ -51,23 +45,13 @@ class Augmentation:
         """Float32[B, m, n] -> Float32[B, m, n]."""
         batch, mels, frames = mel.shape
         moved = self.settings.mel_shift
-        if moved:
-            stretch = 1 + self._uniform(batch, -STRETCH * moved, STRETCH * moved)
-            places = stretch * self._range(mels) + self._uniform(batch, -moved, moved)
-            rows = places.clamp(0, mels - 1)[:, None].expand(-1, frames, -1).reshape(-1, mels)
-            mel = _interpolated(mel.transpose(1, 2).reshape(-1, mels), rows)
-            mel = mel.view(batch, frames, mels).transpose(1, 2)
-        for _ in range(self.settings.masks):
-            mel = mel.masked_fill(self._mask(batch, mels, WIDEST_BAND)[:, :, None], self.floor)
-            mel = mel.masked_fill(self._mask(batch, frames, LONGEST_STRETCH)[:, None, :], self.floor)
-        return mel
-
-    def _mask(self, batch: int, size: int, share: float) -> Tensor:
-        """A run of places in each row, Bool[B, size]."""
-        width = self._uniform(batch, 0.0, share) * size
-        start = self._uniform(batch, 0.0, 1.0) * (size - width)
-        places = self._range(size)
-        return (places >= start) & (places < start + width)
+        if not moved:
+            return mel
+        stretch = 1 + self._uniform(batch, -STRETCH * moved, STRETCH * moved)
+        places = stretch * self._range(mels) + self._uniform(batch, -moved, moved)
+        rows = places.clamp(0, mels - 1)[:, None].expand(-1, frames, -1).reshape(-1, mels)
+        found = _interpolated(mel.transpose(1, 2).reshape(-1, mels), rows)
+        return found.view(batch, frames, mels).transpose(1, 2)
 
     def _uniform(self, batch: int, low: float, high: float) -> Tensor:
         """Float32[B, 1]"""

@@ -25,7 +25,7 @@ class ClassifierSettings:
     seed: int = 0
 
     epochs: int | None = None
-    """null: as many as show about 60 000 clips, at least 6 and at most 100."""
+    """null: as many as show about 48 000 clips, at least 6 and at most 100."""
     batch_size: int = 64
     learning_rate: float = 5e-3
     weight_decay: float = 1e-2
@@ -43,8 +43,6 @@ class ClassifierSettings:
     mel_shift: float = 1.5
     """Spectra are moved by at most so many mels, and stretched by at most 3 % of a mel for each:
     voices from longer and shorter throats."""
-    masks: int = 1
-    """Bands of mels and stretches of frames that are made silent, so many of each."""
 
     def __post_init__(self) -> None:
         for name in ("width", "batch_size", "patience"):
@@ -52,12 +50,12 @@ class ClassifierSettings:
         require(self.epochs is None or self.epochs >= 1, "epochs", "must be at least 1, or null")
         require(self.learning_rate > 0, "learning_rate", "must be positive")
         require(0 <= self.noise <= 1, "noise", "must lie between 0 and 1")
-        for name in ("weight_decay", "speed", "shift_seconds", "mel_shift", "masks"):
+        for name in ("weight_decay", "speed", "shift_seconds", "mel_shift"):
             require(getattr(self, name) >= 0, name, "must not be negative")
 
     def epochs_for(self, clips: int) -> int:
         """Of a training set of so many clips."""
-        return self.epochs or min(100, max(6, round(60_000 / clips)))
+        return self.epochs or min(100, max(6, round(48_000 / clips)))
 
 
 PRESETS: Mapping[str, ClassifierSettings] = {
@@ -75,7 +73,6 @@ PRESETS: Mapping[str, ClassifierSettings] = {
         speed=0.2,
         shift_seconds=0.2,
         mel_shift=0.0,
-        masks=0,
     ),
 }
 

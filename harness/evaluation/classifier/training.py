@@ -105,9 +105,8 @@ class _Training:
         self.order = np.random.default_rng(seed)
         self.batches = -(-labelled.count("train") // settings.batch_size)
         self.optimizer = _optimizer(settings, network)
-        floor = (front_end.offset - front_end.mel.decibels) / front_end.scale
         draws = torch.Generator(device).manual_seed(seed)
-        self.augmentation = Augmentation(settings, front_end.sample_rate, floor, draws)
+        self.augmentation = Augmentation(settings, front_end.sample_rate, draws)
         self.started = time.monotonic()
         self.words = ""
 

@@ -132,6 +132,6 @@ def test_what_is_said_beside_a_name_wins():
         settings_of({"widht": 3})
 
 
-@pytest.mark.parametrize(("clips", "epochs"), [(2400, 25), (31158, 6), (60, 100)])
+@pytest.mark.parametrize(("clips", "epochs"), [(2400, 20), (31158, 6), (60, 100)])
 def test_sets_of_any_size_are_seen_about_as_often(clips, epochs):
     assert settings_of("small").epochs_for(clips) == epochs
