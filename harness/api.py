@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import configuration
 from harness.errors import HarnessError
-from harness.execution.run_suite import RunOptions, plan_suite, run_plan
+from harness.execution.run_suite import RunOptions, plan_suite, results_folder, run_plan
 from harness.store.store import Store
 from harness.store.table import SeriesFrames, build_history, build_table
 from harness.suite.suite import Suite, load_suite
+from harness.tuning.outcome import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,10 +80,27 @@ def run_suite(
         trial_memory=trial_memory,
         trial_minutes=trial_minutes,
     )
+    if loaded.config.tune is not None:
+        loaded = _tuned(loaded, options)
     outcome = run_plan(plan_suite(loaded, options), options, _Silence())
     if outcome.interrupted:
         raise KeyboardInterrupt
     return load_results(outcome.folder)
+
+
+def _tuned(suite: Suite, options: RunOptions) -> Suite:
+    """After its tuning stage. Raises: KeyboardInterrupt when interrupted."""
+    from harness.execution.executor import Interrupted
+    from harness.execution.signals import StopRequest
+    from harness.tuning.stage import look_up, run_searches, tuned
+
+    tuning = look_up(suite, results_folder(suite, options.results))
+    try:
+        with StopRequest() as stop:
+            done = run_searches(tuning, options, lambda fraction, text: None, stop, lambda: None)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    return tuned(suite, done)
 
 
 def load_results(path: str | Path) -> pd.DataFrame:
@@ -108,6 +126,7 @@ def load_figure_data(path: str | Path) -> FigureData:
         base=plan["base"],
         series=SeriesFrames(store, trials),
         folders={trial.short_key: store.trial_folder(trial) for trial in trials},
+        tuning=read_table(store.folder),
     )
 
 

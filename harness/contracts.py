@@ -328,6 +328,8 @@ class FigureData:
     with `variant`, `seed` and `key` in front; read when asked for."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """key -> the trial's folder, for figures of what a frame cannot hold: drawn clips."""
+    tuning: pd.DataFrame | None = None
+    """Search trials of the tuning stage, where there was one: `tuning.csv`, one row each."""
 
 
 class NotEnoughData(Exception):

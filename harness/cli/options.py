@@ -63,3 +63,9 @@ ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="torch thre
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu or cuda. Default: cuda where there is a GPU.")
 ]
+SkipTuningOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-tuning", help="Search nothing: what was found before is used, the rest runs as it is written."
+    ),
+]

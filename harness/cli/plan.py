@@ -39,18 +39,30 @@ def plan(
 
     Example: harness plan suites/pooling_ablation.yaml --profile smoke
     """
-    from harness.execution.run_suite import RunOptions, plan_suite
+    from harness.cli.tuning import found_table, searches_line
+    from harness.execution.run_suite import RunOptions, plan_suite, results_folder
     from harness.suite.suite import load_suite
+    from harness.tuning.forecast import search_cost
+    from harness.tuning.stage import look_up, tuned
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
+    tuning = look_up(loaded, results_folder(loaded, results))
+    loaded = tuned(loaded, tuning)
     made = plan_suite(loaded, RunOptions(results=results, slots=slots))
+    cost = search_cost(tuning, made)
     if as_json:
-        typer.echo(json.dumps(made.plain(), indent=1))
+        searching = {"trials": cost.trials, "estimated_seconds": round(cost.seconds, 1)}
+        plain = made.plain() | ({"searches": searching} if tuning.searches else {})
+        typer.echo(json.dumps(plain, indent=1))
         return
     console = make_console()
     console.print(_table(made))
     if any(variant.match is not None for variant in loaded.variants):
         console.print(_matches(loaded))
+    if tuning.searches:
+        if any(variant.tuned is not None for variant in loaded.variants):
+            console.print(found_table(loaded))
+        console.print(searches_line(tuning, cost), highlight=False)
     console.print(summary_line(made))
 
 

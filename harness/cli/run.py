@@ -15,6 +15,7 @@ from harness.cli.options import (
     ResultsOption,
     SerialOption,
     SetOption,
+    SkipTuningOption,
     SlotsOption,
     SuiteArgument,
     ThreadsOption,
@@ -45,6 +46,7 @@ def run(
     trial_memory: TrialMemoryOption = None,
     trial_time: TrialTimeOption = None,
     checkpoint_every: CheckpointOption = 60.0,
+    skip_tuning: SkipTuningOption = False,
 ) -> None:
     """Run a suite. Trials that are done already are not run again; a second run continues the first.
 
@@ -58,6 +60,7 @@ def run(
     from harness.cli.plan import summary_line
     from harness.cli.progress import Display
     from harness.cli.report import write_and_print
+    from harness.cli.tuning import tune_first
     from harness.execution.run_suite import RunOptions, plan_suite, run_plan
     from harness.suite.suite import load_suite
 
@@ -73,6 +76,7 @@ def run(
         trial_minutes=trial_time,
         checkpoint_seconds=checkpoint_every,
     )
+    loaded = tune_first(loaded, options, skip=skip_tuning)
     planned = plan_suite(loaded, options)
     console = make_console(stderr=True)
     console.print(f"{loaded.name} · profile {loaded.profile} · {summary_line(planned)}", highlight=False)

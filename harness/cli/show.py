@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.format import console as make_console
-from harness.cli.options import JsonOption, ProfileOption, SetOption
+from harness.cli.options import JsonOption, ProfileOption, ResultsOption, SetOption
 from harness.errors import Path, did_you_mean, dotted
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def show(
     ] = None,
     profile: ProfileOption = None,
     set_: SetOption = None,
+    results: ResultsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print a variant's complete configuration and where each value was said, or all that a trial left.
@@ -41,7 +42,9 @@ def show(
     Example: harness show results/pooling_ablation base-s0
     """
     from harness.errors import HarnessError
+    from harness.execution.run_suite import results_folder
     from harness.suite.suite import load_suite
+    from harness.tuning.stage import look_up, tuned
 
     if (Folder(suite) / "plan.json").is_file():
         from harness.cli.show_trial import show_trial
@@ -56,6 +59,7 @@ def show(
         return
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
+    loaded = tuned(loaded, look_up(loaded, results_folder(loaded, results)))
     named = {name: each for each in loaded.variants for name in (each.name, *each.aliases)}
     wanted = variant or loaded.base
     if wanted not in named:

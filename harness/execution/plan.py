@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from harness import configuration
@@ -55,6 +55,8 @@ class Plan:
     suite: Suite
     trials: Sequence[PlannedTrial]
     slots: int
+    speed: Mapping[str, float] = field(default_factory=dict)
+    """Training FLOPs per second by variant, as finished trials had it; "" for all together."""
 
     def to_run(self) -> list[PlannedTrial]:
         return [planned for planned in self.trials if planned.state != "cached"]
@@ -82,6 +84,7 @@ class Plan:
                     "aliases": list(v.aliases),
                     "config": v.config,
                     "match": None if v.match is None else v.match.plain(),
+                    "tuned": v.tuned,
                 }
                 for v in self.suite.variants
             ],
@@ -125,7 +128,7 @@ def _look_up(
     for trial, (state, detail, _) in zip(trials, states, strict=True):
         cost = costs[trial.variant]
         planned.append(PlannedTrial(trial, state, cost, _estimate(cost, state, speed, trial.variant), detail))
-    return Plan(suite, planned, slots)
+    return Plan(suite, planned, slots, speed)
 
 
 def cost_of(config: Mapping[str, Any]) -> VariantCost:
@@ -184,6 +187,11 @@ def _estimate(cost: VariantCost, state: State, speed: Mapping[str, float], varia
         return 0.0
     if state == "to measure":
         return OVERHEAD_SECONDS
+    return seconds_of(cost, speed, variant)
+
+
+def seconds_of(cost: VariantCost, speed: Mapping[str, float], variant: str) -> float:
+    """What a whole trial may take, at the speed of its variant or else of all."""
     rate = speed.get(variant) or speed.get("", DEFAULT_FLOPS_PER_SECOND)
     return _training_flops(cost) / rate + OVERHEAD_SECONDS
 

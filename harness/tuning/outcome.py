@@ -12,10 +12,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.store.atomic import replacing, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 FROZEN = "tuned.json"
@@ -137,6 +140,14 @@ def write_table(folder: Path, outcomes: Sequence[Outcome]) -> None:
                     "chosen": row is outcome.best,
                 }
                 writer.writerow({**about, **values, **said, "key": row.key[:12]})
+
+
+def read_table(folder: Path) -> pd.DataFrame | None:
+    """`tuning.csv`, or None where nothing was searched."""
+    import pandas as pd
+
+    path = folder / TABLE
+    return pd.read_csv(path) if path.is_file() else None
 
 
 def _outcome(said: Mapping[str, Any]) -> Outcome:

@@ -85,7 +85,10 @@ class RaySearcher:
                 raise HarnessError(
                     f"the search of {search.variant.name} broke off ({words}); the same command continues"
                 ) from None
-            return [_row(search, tasks, number, each) for number, each in enumerate(found)]
+            return [
+                _row(search, tasks, number, each)
+                for number, each in enumerate(found[place] for place in range(len(found)))
+            ]
 
 
 def _algorithm(search: Search, tasks: Sequence[Task]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,7 +134,14 @@ def _domain(drawn: Mapping[str, Any]) -> Any:
 class SearchTrial(tune.Trainable):
     """One Tune trial: each step waits for the next point of the learning curve."""
 
-    def setup(self, config: dict[str, Any], *, payloads: Sequence[Mapping[str, Any]], steps: int) -> None:
+    task: Task
+    curve: Curve
+    pending: list[HistoryRow]
+    thread: threading.Thread
+
+    def setup(  # type: ignore[override]  # with_parameters adds to it
+        self, config: dict[str, Any], *, payloads: Sequence[Mapping[str, Any]], steps: int
+    ) -> None:
         self.payloads, self.steps = payloads, steps
         self.worker: Worker | None = None
         self._begin(config)
@@ -171,7 +181,7 @@ class SearchTrial(tune.Trainable):
     def _begin(self, config: Mapping[str, Any]) -> None:
         self.task = self._task(config)
         self.worker = self.worker or Worker(self.task.threads)
-        self.curve, self.pending = Curve(self.task.folder), list[HistoryRow]()
+        self.curve, self.pending = Curve(self.task.folder), []
         self.record, self.lost = finished_record(self.task), ""
         if self.record is None:
             self.curve.forget()

@@ -71,13 +71,14 @@ def tuned(suite: Suite, tuning: Tuning) -> Suite:
 
 
 def run_searches(
-    suite: Suite, tuning: Tuning, options: RunOptions, watch: Watch, stop: StopRequest, waiting: Callable
+    tuning: Tuning, options: RunOptions, watch: Watch, stop: StopRequest, waiting: Callable[[], None]
 ) -> Tuning:
     """Run what is missing, alone in the store; each search that ends is on disk at once.
 
     Raises: Interrupted, KeyboardInterrupt, HarnessError
     """
     if not tuning.missing:
+        _write_table(tuning)
         return tuning
     for search in tuning.missing:
         configuration.build("datasets", search.variant.config["data"])  # what is wrong is said before it runs
@@ -101,8 +102,14 @@ def run_searches(
                 write_outcomes(tuning.folder, outcomes.values())
         tidy(store.folder)
     done = dataclasses.replace(tuning, outcomes=outcomes)
-    write_table(done.folder, [outcomes[search.key] for search in done.searches])
+    _write_table(done)
     return done
+
+
+def _write_table(tuning: Tuning) -> None:
+    """Of the searches at hand: another profile of the suite may have been searched in between."""
+    if tuning.searches:
+        write_table(tuning.folder, [tuning.outcomes[search.key] for search in tuning.searches])
 
 
 def _laid(suite: Suite, variant: Variant, folder: Path, outcome: Outcome | None) -> Variant:
