@@ -7,11 +7,15 @@ from rich.console import Console
 from scipy import stats
 
 from harness.analysis.layout import lay_out
+from harness.analysis.leaderboard import lay_out_leaderboard, leaderboard
+from harness.analysis.markup import latex_table, markdown_table
 from harness.analysis.numbers import decimals, number
 from harness.analysis.quantities import KNOWN, compact, quantity
-from harness.analysis.statistics import Estimate
+from harness.analysis.statistics import Estimate, holm, smallest_difference
 from harness.analysis.summary import summarise, terminal_table
+from harness.analysis.terminal import as_terminal_table
 from harness.contracts import Column
+from harness.errors import HarnessError
 
 
 @pytest.fixture
@@ -194,3 +198,87 @@ def test_a_narrow_table_leaves_out_what_it_has_no_room_for(columns):
     names = ["nll_bits_test", "state_bytes", "parameters"]
     assert compact(names, columns) == names
     assert compact(names, columns, narrow=True) == ["nll_bits_test", "parameters"]
+
+
+# ------------------------------------------------------------------- what few seeds can and cannot say
+
+
+def test_the_verdict_is_corrected_for_all_variants_of_the_column(summary):
+    p = summary["nll_bits_test_p"].to_numpy()
+    assert summary["nll_bits_test_p_corrected"].to_numpy() == pytest.approx(holm(p), nan_ok=True)
+    for _, each in summary.iterrows():
+        seen = each["nll_bits_test_p_corrected"] <= 0.05
+        assert (each["nll_bits_test_verdict"] in {"better", "worse"}) == seen
+
+
+def test_each_variant_has_the_smallest_difference_that_would_have_been_seen(summary, data):
+    values = data.table.pivot(index="seed", columns="variant", values="nll_bits_test")
+    deviation = (values["mixer=lru"] - values["base"]).std(ddof=1)
+    family = summary["nll_bits_test_p"].notna().sum()
+    expected = smallest_difference(deviation, 3, comparisons=family)
+    assert row(summary, "mixer=lru")["nll_bits_test_detectable"] == pytest.approx(expected)
+
+
+def test_what_could_not_be_seen_is_told_in_words(summary, columns):
+    (note,) = [note for note in lay_out(summary, columns, "base").notes("Bold", "") if "80 % power" in note]
+    median = summary["nll_bits_test_detectable"].median()
+    assert note.startswith("With 2 to 3 seeds and 12 comparisons, a difference in Test NLL under ")
+    assert f"under {median:.2g} bits/sample" in note and note.endswith("seeds.")
+
+
+def test_the_chance_of_improvement_counts_pairs_of_seeds(summary):
+    assert row(summary, "transformer")["nll_bits_test_improvement"] == 0.0
+    assert row(summary, "pooling=[1,1,1,1]")["nll_bits_test_improvement"] > 0.5
+    assert math.isnan(row(summary, "base")["nll_bits_test_improvement"])
+
+
+def test_outlier_proof_means_are_told_from_ten_seeds_on(make_data, columns, summary):
+    assert summary["nll_bits_test_iqm"].isna().all()
+    data = make_data(["base", "layers=1"], seeds=10, failed={}, steps=20)
+    found = row(summarise(data.table, columns, data.variants, "base"), "layers=1")
+    values = data.table.loc[data.table["variant"] == "layers=1", "nll_bits_test"]
+    assert found["nll_bits_test_iqm"] == pytest.approx(stats.trim_mean(values, 0.25))
+    assert found["nll_bits_test_iqm_low"] < found["nll_bits_test_iqm"] < found["nll_bits_test_iqm_high"]
+    assert 0 <= found["nll_bits_test_improvement_low"] <= found["nll_bits_test_improvement_high"] <= 1
+
+
+def test_chosen_columns_are_shown_in_their_order_and_lead(summary, columns):
+    shown = ["train_step_ms", "state_bytes", "no_such_column"]
+    for narrow in (False, True):
+        layout = lay_out(summary, columns, "base", narrow=narrow, shown=shown)
+        names = [header.name for header in layout.headers]
+        assert names == ["variant", "n", "train_step_ms", "difference", "state_bytes"]
+    assert any("Training step under" in note for note in layout.notes("", ""))
+
+
+# ------------------------------------------------------------------------------------- leaderboard
+
+
+def test_a_leaderboard_is_in_the_order_of_any_column(data, columns):
+    board = leaderboard(data.table, columns, data.variants, "tokens_per_second")
+    assert board["mean"].dropna().is_monotonic_decreasing
+    assert board["rank"].iloc[0] == 1 and board["standing"].iloc[0] == "best"
+    unranked = board[board["rank"].isna()]
+    assert unranked["variant"].tolist() == ["layers=4", "markov", "unigram"]
+    assert board["behind"].iloc[1] < 0 and board["pairs"].iloc[1] == 3
+
+
+def test_equal_means_share_a_rank(data, columns):
+    board = leaderboard(data.table, columns, data.variants, "state_bytes").set_index("variant")
+    assert board.loc["base", "rank"] == board.loc["mixer=diagonal_rnn", "rank"]
+
+
+def test_a_leaderboard_is_a_table_in_every_medium(data, columns):
+    layout = lay_out_leaderboard(
+        leaderboard(data.table, columns, data.variants, "nll_bits_test"), columns, "nll_bits_test"
+    )
+    assert "≈" in printed(as_terminal_table(layout), 100)
+    assert markdown_table(layout).startswith("| Rank | Variant | n | Test NLL (bits/sample) ↓ | Behind")
+    assert r"\begin{tabular}{rlrrr}" in latex_table(layout, title="by nll")
+    assert "layers=4: 3 timeout" in layout.notes("", "")[-1]
+
+
+@pytest.mark.parametrize("by", ["nll_bits_tst", "parameters", "variant"])
+def test_there_is_no_order_by_what_is_not_better_either_way(data, columns, by):
+    with pytest.raises(HarnessError, match=f"no order by '{by}'"):
+        leaderboard(data.table, columns, data.variants, by)
