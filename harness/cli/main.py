@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from harness.cache import cache_root
 from harness.cli import (
     check,
     compare,
@@ -25,7 +26,6 @@ from harness.cli import (
     show,
     status,
 )
-from harness.cache import cache_root
 from harness.errors import HarnessError
 
 app = typer.Typer(

@@ -7,8 +7,10 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 
@@ -25,6 +27,7 @@ class Toy(nn.Module):
         width: int = 4
         wrong: str = ""
         pause: float = 0.0
+        once: str = ""
 
     def __init__(self, config, *, vocab_size):
         super().__init__()
@@ -50,8 +53,20 @@ class Toy(nn.Module):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "memory":
                 raise MemoryError("no room")
+            case "worker" if not self.happened():
+                os.kill(os.getppid(), signal.SIGKILL)
+            case "actor" if not self.happened():
+                os.kill(psutil.Process().parent().ppid(), signal.SIGKILL)
+                time.sleep(60)
             case "nan":
                 self.head.weight.data.fill_(float("nan"))
+
+    def happened(self):
+        """Whether this has gone wrong before, in whichever process."""
+        marker = Path(self.config.once)
+        before = marker.exists()
+        marker.touch()
+        return before
 
     def initial_state(self, batch_size):
         return torch.zeros(batch_size, 0)
@@ -106,11 +121,14 @@ class Alone:
     @dataclass(frozen=True, kw_only=True)
     class Config:
         pause: float = 0.05
+        broken: bool = False
 
     def __init__(self, config):
         self.config = config
 
     def measure(self, context):
+        if self.config.broken:
+            raise RuntimeError("the clock stands still")
         start = time.time()
         time.sleep(self.config.pause)
         return {"alone_from": start, "alone_to": time.time()}

@@ -1,0 +1,109 @@
+"""Our own Ray cluster: on the loopback interface, tidy, and with a node that an exclusive task has alone."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from harness.execution import ray_environment
+from harness.execution.ray_folder import ray_folder, sweep
+from harness.execution.run_trial import Task
+from harness.suite.trial import Trial
+
+ray_environment.prepare(local=True)
+
+from harness.execution.ray_cluster import RayCluster  # noqa: E402 (the environment comes first)
+from harness.execution.ray_driver import ATTEMPTS, Host, _Crew, _Member  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = RayCluster(slots=2, threads=1, gpu=False, address="local")
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+def actor(cluster, lane):
+    import ray
+
+    return ray.remote(Host).options(**cluster.request(lane)).remote(1)
+
+
+def is_ready(actor, seconds):
+    import ray
+
+    return bool(ray.wait([actor.ready.remote()], timeout=seconds)[0])
+
+
+def test_an_exclusive_task_and_another_are_never_on_one_node_together(cluster):
+    import ray
+
+    assert cluster.places("exclusive") == 1 and cluster.places("training") == 2
+    training = actor(cluster, "training")
+    assert is_ready(training, 60)
+    exclusive = actor(cluster, "exclusive")
+    assert not is_ready(exclusive, 1.0)
+    ray.kill(training)
+    assert is_ready(exclusive, 60)
+    another = actor(cluster, "training")
+    assert not is_ready(another, 1.0)
+    for each in (exclusive, another):
+        ray.kill(each)
+
+
+def test_nothing_listens_on_an_address_that_others_reach(cluster):
+    listening = []
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile: one of the test before
+            found = process.net_connections(kind="inet")
+            listening += [each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 4
+    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_a_cluster_that_has_lost_a_process_of_its_own_says_so(cluster):
+    assert cluster.is_whole()
+    cluster._processes[0].kill()
+    deadline = time.monotonic() + 10
+    while cluster.is_whole():
+        assert time.monotonic() < deadline
+
+
+def test_folders_of_dead_drivers_are_swept_and_those_of_the_living_are_not():
+    dead = Path(tempfile.mkdtemp(prefix="hr-999999999-", dir="/tmp"))
+    with (dead / "log").open("w") as log:
+        lingering = subprocess.Popen(["sleep", "60"], stdout=log)
+    living = Path(tempfile.mkdtemp(prefix=f"hr-{os.getpid()}-", dir="/tmp"))
+    handle = os.open(living, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with ray_folder() as own:
+        sweep()
+        assert not dead.exists() and lingering.wait(5) == -signal.SIGKILL
+        assert living.exists() and Path(own).exists()
+    assert not Path(own).exists()
+    os.close(handle)
+    living.rmdir()
+
+
+def test_what_machines_lose_again_and_again_becomes_a_row(tmp_path):
+    trial = Trial("base", 0, {"model": {"name": "tiny"}})
+    task = Task(trial=trial, lane="training", folder=str(tmp_path))
+    ended = []
+    events = SimpleNamespace(progress=lambda *_: None, ended=lambda task, record: ended.append(record))
+    cluster = SimpleNamespace(places=lambda lane: 1, request=lambda lane: {})
+    crew = _Crew(cluster, [task], events, lambda: False)
+    for _ in range(ATTEMPTS):
+        assert not ended
+        crew._again(_Member(None, None, task=crew.waiting.popleft()), "the node is gone")
+    assert ended[0].status == "failed"
+    assert ended[0].error == "lost 3 times: the node is gone"
+    assert not crew.waiting
