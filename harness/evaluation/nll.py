@@ -78,6 +78,7 @@ class NegativeLogLikelihood:
             f"nll_tokens_{name}": Column(description=f"true tokens behind nll_bits_{name}", unit="samples")
             for name in SPLITS
         },
+        "train_split_clips": Column(description="clips of the training split", unit="clips"),
         "nll_context": Column(
             description="longest context: clips are cut into windows of this many samples", unit="samples"
         ),
@@ -119,7 +120,8 @@ class NegativeLogLikelihood:
                 device=context.device,
             )
         columns: dict[str, Any] = {
-            "nll_context": min(window or context.dataset.length, context.dataset.length)
+            "nll_context": min(window or context.dataset.length, context.dataset.length),
+            "train_split_clips": len(context.dataset.splits["train"]),
         }
         for name, nll in found.items():
             columns |= {f"nll_bits_{name}": nll.bits, f"nll_tokens_{name}": nll.tokens}

@@ -195,7 +195,7 @@ def test_the_metric_fills_its_columns_at_the_training_context(toy, context):
 def test_without_a_crop_the_context_is_the_whole_clip(toy, context):
     config = NegativeLogLikelihood.Config(splits=("test",))
     columns = NegativeLogLikelihood(config).measure(context(toy(), "evaluation_toy", {"crop": None}))
-    assert set(columns) == {"nll_context", "nll_bits_test", "nll_tokens_test"}
+    assert set(columns) == {"nll_context", "train_split_clips", "nll_bits_test", "nll_tokens_test"}
     assert columns["nll_context"] == 40
 
 

@@ -25,7 +25,8 @@ def test_a_suite_resolves_and_all_its_models_can_be_built(path, profile):
     suite = load_suite(path, profile=profile, overrides=unmatched)
     assert suite.config.question.endswith("?")
     specs = {str(trial.config["model"]): trial.config["model"] for trial in suite.trials}
-    assert len(suite.trials) == len(specs) * len(suite.config.seed_list)
+    variants = {str((trial.config["model"], trial.config["data"])) for trial in suite.trials}
+    assert len(suite.trials) == len(variants) * len(suite.config.seed_list)
     if is_matched(path):
         return  # matching has built them
     for spec in specs.values():
