@@ -76,9 +76,9 @@ def figure(data):
 def test_every_variant_has_a_row_and_every_measurement_a_column(figure):
     assert len(figure.axes) == 6
     assert [axes.get_title("left") for axes in figure.axes[:3]] == [
-        "State cut: rise of NLL",
-        "Gradient: share held",
-        "Decays: memory",
+        "State of a level cut",
+        "Gradient: share of a level",
+        "Decays of the channels",
     ]
     assert figure.axes[3].get_xlabel() == "Distance (ms)"
 
@@ -101,6 +101,7 @@ def test_numbers_are_means_over_seeds_with_their_interval(data):
     ]
     assert point["mean"].item() == pytest.approx(0.13)
     assert point["low"].item() < 0.13 < point["high"].item() and point["n"].item() == 3
+    assert (point["lowest"].item(), point["highest"].item()) == pytest.approx((0.125, 0.135))
 
 
 def test_rises_of_all_tokens_can_be_asked_for(data):

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 PANELS = {
     # series: (the column of its distances, the column of its values, what the panel is called)
-    "horizon_cut": ("distance", "late_bits", "State cut: rise of NLL"),
-    "horizon_gradient": ("distance", "share", "Gradient: share held"),
-    "horizon_memory": ("quantile", "memory", "Decays: memory"),
+    "horizon_cut": ("distance", "late_bits", "State of a level cut"),
+    "horizon_gradient": ("distance", "share", "Gradient: share of a level"),
+    "horizon_memory": ("quantile", "memory", "Decays of the channels"),
 }
 TOKENS = {"late": "late_bits", "all": "rise_bits"}
 EVERYTHING, DELAYS = "all", "delays"
@@ -50,7 +50,7 @@ class Horizon:
         self.config = config
 
     def numbers(self, data: FigureData) -> pd.DataFrame:
-        """One row a variant, series, level and distance (or quantile): mean and 95 % interval over seeds."""
+        """One row a variant, series, level and distance (or quantile): mean, its 95 % interval, range."""
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -76,6 +76,8 @@ class Horizon:
                             "at": place,
                             "unit": axis if axis == "quantile" else unit,
                             **spread._asdict(),
+                            "lowest": group[y].min(),
+                            "highest": group[y].max(),
                         }
                     )
         return pd.DataFrame(rows)
@@ -106,7 +108,7 @@ class Horizon:
                         f"Distance ({unit})" if series != "horizon_memory" else f"Memory ({unit})"
                     )
             name = "" if len(variants) == 1 else f"{style.label(variant)}\n"
-            grid[row][0].set_ylabel(f"{name}bits/sample, levels in shades")
+            grid[row][0].set_ylabel(f"{name}Rise of NLL (bits/sample)")
         _legend(figure, numbers)
         style.note(figure, _note(numbers, shown, self.config.tokens))
         return figure
@@ -159,7 +161,7 @@ def _colours(levels: Sequence[str]) -> dict[str, Any]:
 
 
 def _draw_cuts(axes: Axes, numbers: pd.DataFrame, levels: Sequence[str]) -> None:
-    """A line a level, with the interval over seeds; all levels together dashed."""
+    """A line a level, in the band of its seeds; all levels together dashed."""
     colours = _colours(levels)
     for place, level in enumerate((*levels, EVERYTHING)):
         own = numbers[numbers["level"] == level].sort_values("at")
@@ -170,10 +172,8 @@ def _draw_cuts(axes: Axes, numbers: pd.DataFrame, levels: Sequence[str]) -> None
             else {"color": colours[level], "marker": _marker(place), "markersize": 3.2}
         )
         axes.plot(own["at"], own["mean"], **look)
-        if own["low"].notna().any():
-            axes.fill_between(
-                own["at"], own["low"], own["high"], color=look["color"], alpha=0.15, linewidth=0
-            )
+        band = own["at"], own["lowest"], own["highest"]
+        axes.fill_between(*band, color=look["color"], alpha=0.18, linewidth=0)
     axes.set_yscale("symlog", linthresh=LINEAR_BITS)
     axes.axhline(0, color=style.GREY, linewidth=0.6)
 
@@ -237,7 +237,7 @@ def _legend(figure: Figure, numbers: pd.DataFrame) -> None:
 
 def _note(numbers: pd.DataFrame, shown: Sequence[str], tokens: str) -> str:
     seeds = int(numbers["n"].max())
-    lines = [f"Mean of {seeds} seeds; band: 95 % t interval." if seeds > 1 else "One seed."]
+    lines = [f"Mean of {seeds} seeds; band: their range." if seeds > 1 else "One seed."]
     if "horizon_cut" in shown:
         which = "all tokens" if tokens == "all" else "tokens half the distance after a cut, or more"
         lines.append(f"Rise of {which}.")
