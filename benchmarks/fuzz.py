@@ -59,7 +59,7 @@ variants:
   again: *same
 match: {{by: parameters, to: base, tolerance: 0.5}}
 seeds: [0, 1]
-measure: [nll, {{name: efficiency, repetitions: 2}}]
+measure: [nll, {{name: efficiency, min_steps: 2}}]
 profiles:
   default: {{}}
   smoke:

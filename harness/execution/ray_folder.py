@@ -81,7 +81,8 @@ def clear(folder: Path) -> None:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if any(Path(file.path).is_relative_to(folder) for file in process.open_files()):
+            own = process.pid == os.getpid()
+            if not own and any(Path(file.path).is_relative_to(folder) for file in process.open_files()):
                 process.kill()
                 found.append(process)
     psutil.wait_procs(found, timeout=3.0)

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -87,9 +86,10 @@ def test_folders_of_dead_drivers_are_swept_and_those_of_the_living_are_not():
     fcntl.flock(handle, fcntl.LOCK_EX)
     with ray_folder() as own:
         sweep()
-        assert not dead.exists() and lingering.wait(5) == -signal.SIGKILL
+        assert not dead.exists() and not psutil.pid_exists(lingering.pid)
         assert living.exists() and Path(own).exists()
     assert not Path(own).exists()
+    lingering.wait()
     os.close(handle)
     living.rmdir()
 
