@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import configuration
 from harness.errors import HarnessError
 from harness.execution.run_suite import RunOptions, plan_suite, results_folder, run_plan
+from harness.execution.spending import keep_to_budget
 from harness.store.store import Store
 from harness.store.table import SeriesFrames, build_history, build_table
 from harness.suite.suite import Suite, load_suite
@@ -80,6 +81,7 @@ def run_suite(
         trial_memory=trial_memory,
         trial_minutes=trial_minutes,
     )
+    keep_to_budget(loaded, options)
     if loaded.config.tune is not None:
         loaded = _tuned(loaded, options)
     outcome = run_plan(plan_suite(loaded, options), options, _Silence())

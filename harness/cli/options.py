@@ -69,3 +69,12 @@ SkipTuningOption = Annotated[
         "--skip-tuning", help="Search nothing: what was found before is used, the rest runs as it is written."
     ),
 ]
+MaxHoursOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-hours",
+        metavar="HOURS",
+        min=0.0,
+        help="Begin no trial after so long; those that run end. The same command continues.",
+    ),
+]

@@ -40,7 +40,8 @@ def plan(
     Example: harness plan suites/pooling_ablation.yaml --profile smoke
     """
     from harness.cli.tuning import found_table, searches_line
-    from harness.execution.run_suite import RunOptions, plan_suite, results_folder
+    from harness.execution.run_suite import RunOptions, device_of, plan_suite, results_folder
+    from harness.execution.spending import over_budget
     from harness.suite.suite import load_suite
     from harness.tuning.forecast import search_cost
     from harness.tuning.stage import look_up, tuned
@@ -48,7 +49,8 @@ def plan(
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
     tuning = look_up(loaded, results_folder(loaded, results))
     loaded = tuned(loaded, tuning)
-    made = plan_suite(loaded, RunOptions(results=results, slots=slots))
+    options = RunOptions(results=results, slots=slots)
+    made = plan_suite(loaded, options)
     cost = search_cost(tuning, made)
     if as_json:
         searching = {"trials": cost.trials, "estimated_seconds": round(cost.seconds, 1)}
@@ -64,6 +66,10 @@ def plan(
             console.print(found_table(loaded))
         console.print(searches_line(tuning, cost), highlight=False)
     console.print(summary_line(made))
+    if loaded.config.budget is not None:
+        gpu = device_of(options).startswith("cuda")
+        for line in over_budget(loaded.config.budget, made, cost, gpu=gpu, options=options):
+            console.print(f"over budget: {line}", style="red", highlight=False, markup=False)
 
 
 def summary_line(plan: Plan) -> str:

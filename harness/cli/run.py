@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from harness.cli.format import console as make_console
 from harness.cli.options import (
     CheckpointOption,
     DeviceOption,
+    MaxHoursOption,
     ProfileOption,
     ResultsOption,
     SerialOption,
@@ -47,6 +49,7 @@ def run(
     trial_time: TrialTimeOption = None,
     checkpoint_every: CheckpointOption = 60.0,
     skip_tuning: SkipTuningOption = False,
+    max_hours: MaxHoursOption = None,
 ) -> None:
     """Run a suite. Trials that are done already are not run again; a second run continues the first.
 
@@ -55,13 +58,15 @@ def run(
     Ctrl-C, SIGTERM and SIGUSR1 end it within ten seconds, with everything saved: running trials continue
     where they were when the same command is given again.
 
-    Exit code: 0 all trials ok, 1 some failed, 2 a usage error, 130 interrupted, 143 by SIGTERM.
+    Exit code: 0 all trials ok, 1 some failed, 2 a usage error, 3 the time of --max-hours is over,
+    130 interrupted, 143 by SIGTERM.
     """
     from harness.cli.plan import summary_line
     from harness.cli.progress import Display
     from harness.cli.report import write_and_print
     from harness.cli.tuning import tune_first
     from harness.execution.run_suite import RunOptions, plan_suite, run_plan
+    from harness.execution.spending import keep_to_budget
     from harness.suite.suite import load_suite
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
@@ -75,7 +80,9 @@ def run(
         trial_memory=trial_memory,
         trial_minutes=trial_time,
         checkpoint_seconds=checkpoint_every,
+        until=None if max_hours is None else time.monotonic() + 3600 * max_hours,
     )
+    keep_to_budget(loaded, options)
     loaded = tune_first(loaded, options, skip=skip_tuning)
     planned = plan_suite(loaded, options)
     console = make_console(stderr=True)
@@ -93,6 +100,10 @@ def _say_how_it_ended(outcome: RunOutcome) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.items())
     if outcome.interrupted:
         sys.stderr.write(f"interrupted: {counts}; the same command continues\n")
+    elif outcome.held_back:
+        sys.stderr.write(
+            f"the time is over, {outcome.held_back} trials to go: {counts}; the same command continues\n"
+        )
     elif outcome.exit_code:
         sys.stderr.write(
             f"not all trials are ok: {counts}; errors stand in table.csv and the trials' log.txt\n"

@@ -25,7 +25,7 @@ def tune_first(suite: Suite, options: RunOptions, *, skip: bool) -> Suite:
     from harness.cli.bar import bar
     from harness.execution.executor import Interrupted
     from harness.execution.run_state import who_runs
-    from harness.execution.run_suite import results_folder
+    from harness.execution.run_suite import INCOMPLETE, results_folder
     from harness.execution.signals import StopRequest
     from harness.tuning.stage import look_up, run_searches, tuned
 
@@ -47,6 +47,10 @@ def tune_first(suite: Suite, options: RunOptions, *, skip: bool) -> Suite:
             except (Interrupted, KeyboardInterrupt):
                 sys.stderr.write("interrupted while searching; the same command continues\n")
                 raise typer.Exit(stop.exit_code) from None
+        if tuning.missing:
+            names = ", ".join(search.variant.name for search in tuning.missing)
+            sys.stderr.write(f"the time is over: {names} not searched; the same command continues\n")
+            raise typer.Exit(INCOMPLETE)
     found = tuned(suite, tuning)
     if not skip:
         make_console(stderr=True).print(found_table(found))

@@ -15,6 +15,7 @@ from harness.execution.signals import StopAsked
 from harness.store.atomic import remove_leftovers
 from harness.store.lock import only_one_at_a_time
 from harness.store.record import Record
+from harness.training.stopping import never
 
 if TYPE_CHECKING:
     from harness.execution.plan import Plan
@@ -39,7 +40,8 @@ class Events(Protocol):
 class Executor(AbstractContextManager["Executor"], Protocol):
     """Runs tasks of one lane: side by side in the training lane, alone in the exclusive one.
 
-    `run` returns when every task has a record. It raises Interrupted soon after `stop()` is true.
+    `run` returns when every task has a record, or those that were begun have one and `no_more()`, which
+    an executor is made with, is true. It raises Interrupted soon after `stop()` is true.
     """
 
     def run(self, tasks: Sequence[Task], events: Events, stop: StopAsked) -> None: ...
@@ -52,6 +54,9 @@ class Interrupted(Exception):
 class SerialExecutor:
     """In this process, one task after another: for a debugger, and where there is no Ray."""
 
+    def __init__(self, no_more: StopAsked = never) -> None:
+        self.no_more = no_more
+
     def __enter__(self) -> SerialExecutor:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         return self
@@ -63,6 +68,8 @@ class SerialExecutor:
         for task in tasks:
             if stop():
                 raise Interrupted
+            if self.no_more():
+                return
             folder = Path(task.folder)
             folder.mkdir(parents=True, exist_ok=True)
             events.started(task)

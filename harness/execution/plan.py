@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import median
 from typing import Any, Literal
 
 from harness import configuration
@@ -170,16 +171,15 @@ def _state(store: Store, trial: Trial) -> tuple[State, str, Record | None]:
 def _measured_speed(
     costs: Mapping[str, VariantCost], records: Sequence[tuple[Trial, Record | None]]
 ) -> dict[str, float]:
-    """Training FLOPs per second by variant, from finished trials; "" for all together."""
-    work: dict[str, float] = {}
-    seconds: dict[str, float] = {}
+    """Training FLOPs per second by variant, the median of finished trials; "" for all together."""
+    rates: dict[str, list[float]] = {}
     for trial, record in records:
         if record is None or not record.columns.get("train_seconds"):
             continue
-        for name in (trial.variant, ""):
-            work[name] = work.get(name, 0.0) + _training_flops(costs[trial.variant])
-            seconds[name] = seconds.get(name, 0.0) + record.columns["train_seconds"]
-    return {name: work[name] / seconds[name] for name in work if work[name] > 0}
+        if flops := _training_flops(costs[trial.variant]):
+            for name in (trial.variant, ""):
+                rates.setdefault(name, []).append(flops / record.columns["train_seconds"])
+    return {name: median(found) for name, found in rates.items()}
 
 
 def _estimate(cost: VariantCost, state: State, speed: Mapping[str, float], variant: str) -> float:

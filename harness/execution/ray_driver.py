@@ -24,6 +24,7 @@ from harness.execution.ray_cluster import LOCAL, RayCluster
 from harness.execution.run_trial import Task
 from harness.execution.signals import GRACE_SECONDS, StopAsked
 from harness.store.record import read_record
+from harness.training.stopping import never
 
 ATTEMPTS = 3
 """How often a task is begun when machines fail; the number stands in its record's provenance."""
@@ -46,7 +47,10 @@ class RayExecutor:
     the device is one); a task of the exclusive lane has its node for itself.
     """
 
-    def __init__(self, *, slots: int, threads: int, gpu: bool, address: str = LOCAL) -> None:
+    def __init__(
+        self, *, slots: int, threads: int, gpu: bool, address: str = LOCAL, no_more: StopAsked = never
+    ) -> None:
+        self.no_more = no_more
         self.cluster = RayCluster(slots=slots, threads=threads, gpu=gpu, address=address)
 
     def __enter__(self) -> RayExecutor:
@@ -59,7 +63,7 @@ class RayExecutor:
     def run(self, tasks: Sequence[Task], events: Events, stop: StopAsked) -> None:
         left, futile = list(tasks), 0
         while left:
-            crew = _Crew(self.cluster, left, events, stop)
+            crew = _Crew(self.cluster, left, events, stop, self.no_more)
             try:
                 crew.work()
                 return
@@ -93,8 +97,15 @@ class _Member:
 class _Crew:
     """The actors that work through one lane's tasks."""
 
-    def __init__(self, cluster: RayCluster, tasks: Iterable[Task], events: Events, stop: StopAsked) -> None:
-        self.cluster, self.events, self.stop = cluster, events, stop
+    def __init__(
+        self,
+        cluster: RayCluster,
+        tasks: Iterable[Task],
+        events: Events,
+        stop: StopAsked,
+        no_more: StopAsked = never,
+    ) -> None:
+        self.cluster, self.events, self.stop, self.no_more = cluster, events, stop, no_more
         self.waiting = deque(tasks)
         self.members: list[_Member] = []
         self.has_begun = False
@@ -116,6 +127,8 @@ class _Crew:
                 if self.stop():
                     self._stop()
                     raise Interrupted
+                if self.no_more():  # what is begun ends; a lost one is for the next run
+                    self.waiting.clear()
                 self._hire()
                 self._assign()
                 self._listen(0.1)

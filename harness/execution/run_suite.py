@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from harness.suite.suite import Suite
 from harness.suite.trial import Trial, canonical
 
 RESULTS = Path("results")
+
+INCOMPLETE = 3
+"""Exit code of a run that was given too little time; the same command continues."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,11 @@ class RunOptions:
 
     checkpoint_seconds: float = 60.0
     """How often a training saves its state, for a later run to continue from."""
+    until: float | None = None
+    """From this moment of `time.monotonic` on no trial is begun; those that run end. None: no limit."""
+
+    def time_is_over(self) -> bool:
+        return self.until is not None and time.monotonic() >= self.until
 
     def __post_init__(self) -> None:
         if self.serial and (self.trial_memory is not None or self.trial_minutes is not None):
@@ -64,6 +73,8 @@ class RunOutcome:
     ran: int
     cached: int
     statuses: Counter[str] = field(default_factory=Counter)
+    held_back: int = 0
+    """Trials with something left to do, because the time that the run was given is over."""
     interrupted: bool = False
     interrupt_code: int = 130
     """128 and the number of the signal: SIGINT, or SIGTERM."""
@@ -72,6 +83,8 @@ class RunOutcome:
     def exit_code(self) -> int:
         if self.interrupted:
             return self.interrupt_code
+        if self.held_back:
+            return INCOMPLETE
         return 0 if set(self.statuses) <= {"ok"} else 1
 
 
@@ -107,6 +120,11 @@ def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
             outcome.interrupted, outcome.interrupt_code = True, stop.exit_code
     for _, record in Store(folder).records(plan.suite.trials):
         outcome.statuses[_status(record)] += 1
+    if options.time_is_over() and not outcome.interrupted:
+        outcome.held_back = sum(
+            planned.state in {"to run", "to measure"}
+            for planned in looked_up_again(plan, Store(folder)).trials
+        )
     return outcome
 
 
@@ -164,7 +182,7 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
 
 def executor_for(options: RunOptions) -> Executor:
     if options.serial:
-        return SerialExecutor()
+        return SerialExecutor(options.time_is_over)
     from harness.execution import ray_environment
 
     ray_environment.prepare(local=options.address == "local")
@@ -175,6 +193,7 @@ def executor_for(options: RunOptions) -> Executor:
         threads=options.threads,
         gpu=device_of(options).startswith("cuda"),
         address=options.address,
+        no_more=options.time_is_over,
     )
 
 

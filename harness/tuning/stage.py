@@ -91,6 +91,8 @@ def run_searches(
         store = Store(tuning.folder / FOLDER)
         with _searcher(options, stop) as run:
             for number, search in enumerate(missing):
+                if options.time_is_over():
+                    break
                 rows = run(
                     search,
                     [_task(store, search, each, options) for each in range(len(search.trials))],
@@ -108,8 +110,9 @@ def run_searches(
 
 def _write_table(tuning: Tuning) -> None:
     """Of the searches at hand: another profile of the suite may have been searched in between."""
-    if tuning.searches:
-        write_table(tuning.folder, [tuning.outcomes[search.key] for search in tuning.searches])
+    ended = [tuning.outcomes[s.key] for s in tuning.searches if s.key in tuning.outcomes]
+    if ended:
+        write_table(tuning.folder, ended)
 
 
 def _laid(suite: Suite, variant: Variant, folder: Path, outcome: Outcome | None) -> Variant:

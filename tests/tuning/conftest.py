@@ -35,6 +35,12 @@ class Silence:
     def ended(self, task, record): ...
 
 
+@pytest.fixture(scope="session")
+def silence():
+    """Events that nobody watches, to be added to."""
+    return Silence
+
+
 class Tuned:
     """What a search and the run after it have left."""
 

@@ -15,7 +15,10 @@ from harness.tuning.search import searches
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("tune: {trails: 3}", ["toy.yaml:12:", "did you mean 'trials'?"]),
+        (
+            "tune: {over: {train.beta1: {choice: [0.5]}}, trails: 3}",
+            ["toy.yaml:12:", "did you mean 'trials'?"],
+        ),
         ("tune: {trials: 3}", ["tune.over: names no setting to search"]),
         ("tune: {over: {learning_rate: {choice: [1]}}}", ["toy.yaml:12:", "`train.learning_rate`"]),
         ("tune: {over: {train.steps: {choice: [1]}}}", ["cannot be searched", "`max_steps` sets it"]),
