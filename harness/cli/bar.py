@@ -33,7 +33,8 @@ def bar(what: str) -> Iterator[Progress]:
         task = bars.add_task(what, total=1.0, words="")
 
         def progress(fraction: float, text: str) -> None:
-            words = text + clock.left(fraction)
+            # Training a classifier knows better how long it takes: it says so itself.
+            words = text if text.endswith(" left") else text + clock.left(fraction)
             bars.update(task, completed=fraction, words=words)
             if not console.is_terminal and clock.is_time():
                 console.print(f"{what}: {words}", markup=False, highlight=False, soft_wrap=True)
