@@ -13,7 +13,6 @@ from harness.execution.run_suite import INCOMPLETE, RunOptions, plan_suite, run_
 from harness.execution.spending import keep_to_budget
 from harness.store.record import read_record
 
-
 EXPENSIVE = "train.steps=100000000"
 
 
