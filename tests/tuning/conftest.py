@@ -72,7 +72,7 @@ def search():
                 if stop_after is not None and fraction >= stop_after and next(asked) == 0:
                     stop.signal = 2
 
-            options = RunOptions(serial=serial, device="cpu", results=folder, slots=None if serial else 2)
+            options = RunOptions(serial=serial, device="cpu", results=folder, slots=1)
             return run_searches(look_up(suite, folder), options, watch, stop, lambda: None)
 
     return search

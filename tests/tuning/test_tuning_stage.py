@@ -130,13 +130,12 @@ def test_the_figure_shows_every_search_trial_and_the_best_so_far(searched):
     assert len(figure.draw(data).axes) == 2
 
 
-def test_through_ray_tune_the_same_search_trials_give_the_same_numbers(searched, load, search, tmp_path):
+def test_through_ray_tune_the_same_search_ends_the_same(searched, load, search, tmp_path):
     tuning = search(load(TUNE.format(trials=6), overrides=["vary=null"]), tmp_path, serial=False)
     ray, serial = rows(tmp_path), rows(searched.folder)
     serial = serial[serial["variant"] == "base"]
     assert ray["key"].tolist() == serial["key"].tolist()
-    both = ray.merge(serial, on="key")
-    same = both[~both["stopped_early_x"] & ~both["stopped_early_y"]]
-    assert len(same) and (same["nll_bits_validation_x"] == same["nll_bits_validation_y"]).all()
+    told = ["steps", "nll_bits_validation", "stopped_early", "chosen", "status"]
+    assert ray[told].equals(serial[told]), "one after another, its ASHA halts whom ours does"
     assert ray["stopped_early"].any() and tuning.missing == []
     assert not list(tmp_path.rglob("*.safetensors"))
