@@ -153,6 +153,12 @@ def data() -> FigureData:
     return synthetic_data()
 
 
+@pytest.fixture(scope="session")
+def declared_columns() -> dict[str, Column]:
+    """The same for fixtures that many tests share; nobody adds to it."""
+    return COLUMNS
+
+
 @pytest.fixture
 def columns() -> dict[str, Column]:
     return dict(COLUMNS)

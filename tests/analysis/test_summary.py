@@ -18,9 +18,10 @@ from harness.contracts import Column
 from harness.errors import HarnessError
 
 
-@pytest.fixture
-def summary(data, columns):
-    return summarise(data.table, columns, data.variants, data.base)
+@pytest.fixture(scope="module")
+def summary(make_data, declared_columns):
+    data = make_data()
+    return summarise(data.table, declared_columns, data.variants, data.base)
 
 
 def row(summary: pd.DataFrame, variant: str) -> pd.Series:
