@@ -68,7 +68,10 @@ def chaos(
     wrong = sum(found[name] for name in ("lost", "doubled", "different", "orphans", "folders", "hung"))
     row |= {"status": "wrong" if wrong else "ok", "threads": 1, **found}
     table = output.frame([row], circumstances("chaos", torch.device("cpu")))
-    output.show_plain(table, row["what"], ["status", *found])
+    output.show_plain(table, row["what"], ["status", *(name for name in found if "killed_" not in name)])
+    for name, count in found.items():
+        if name.startswith("killed_"):
+            typer.echo(f"  {name.removeprefix('killed_')} killed {count} times")
     output.write(table, output_)
     if wrong:
         raise typer.Exit(1)

@@ -53,7 +53,8 @@ class Store:
 
     def trial_folder(self, trial: Trial) -> Path:
         """The folder that holds this key already, else the one it will get."""
-        return self._folders.get(trial.short_key, self.folder / "trials" / trial.folder_name)
+        found = self._folders.get(trial.short_key)
+        return found if found is not None else self.folder / "trials" / trial.folder_name
 
     def record_path(self, trial: Trial) -> Path:
         return self.trial_folder(trial) / "record.json"
