@@ -77,11 +77,12 @@ def _draw_panel(axes: Axes, group: pd.DataFrame) -> None:
     for column, (colour, marker, words) in SPLITS.items():
         if column not in group:
             continue
-        values = {clips: estimate(rows[column].dropna()) for clips, rows in group.groupby(CLIPS)}
-        half_widths = [0.0 if np.isnan(own.half_width) else own.half_width for own in values.values()]
+        sizes = np.unique(group[CLIPS])
+        values = [estimate(group.loc[group[CLIPS] == clips, column].dropna()) for clips in sizes]
+        half_widths = [0.0 if np.isnan(own.half_width) else own.half_width for own in values]
         axes.errorbar(
-            [*values],
-            [own.mean for own in values.values()],
+            sizes,
+            [own.mean for own in values],
             yerr=half_widths,
             label=words,
             color=colour,
