@@ -66,7 +66,7 @@ class Overfitting:
             _draw_panel(axes, group)
             axes.set_title(style.label(_name(group)))
             axes.set_xlabel("Training clips")
-        panels[0].set_ylabel("NLL (bits/sample), lower is better")
+        panels[0].set_ylabel("NLL (bits/sample)\nlower is better")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
         style.note(figure, "Points: mean over seeds; bars: 95 % t interval. Subsets of one seed are nested.")
