@@ -245,6 +245,10 @@ class _Watcher(tune.Callback):
         self.steps: dict[str, int] = {}
         self.ended: set[str] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune writes its callbacks to disk, and a terminal cannot be; nothing is ever read back."""
+        return {}
+
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict, **info: Any) -> None:
         self.steps[trial.trial_id] = int(result.get("step", 0))
         self._tell()

@@ -1,5 +1,6 @@
 """A toy suite with a tuning stage, searched and run once."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,11 +67,13 @@ def search():
 
     def search(suite, folder, *, serial=True, stop_after=None):
         asked = iter(range(10**9))
+        terminal = threading.RLock()  # as a terminal's bar has one, which cannot be pickled
         with StopRequest() as stop:
 
             def watch(fraction, text):
-                if stop_after is not None and fraction >= stop_after and next(asked) == 0:
-                    stop.signal = 2
+                with terminal:
+                    if stop_after is not None and fraction >= stop_after and next(asked) == 0:
+                        stop.signal = 2
 
             options = RunOptions(serial=serial, device="cpu", results=folder, slots=1)
             return run_searches(look_up(suite, folder), options, watch, stop, lambda: None)
