@@ -105,14 +105,11 @@ def _algorithm(search: Search, tasks: Sequence[Task]) -> tuple[dict[str, Any], d
         )
     if search.tune.search == "random":
         return {"scheduler": scheduler}, {"number": tune.grid_search(list(range(len(tasks))))}
-    try:
-        from ray.tune.search.optuna import OptunaSearch
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
 
-        algorithm = OptunaSearch(metric=METRIC, mode="min", seed=search.tune.seed)
-    except (ImportError, AssertionError):
-        raise HarnessError(
-            "tune: search optuna needs the package: pip install 'longseq-harness[tune]', or search: random"
-        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    algorithm = OptunaSearch(metric=METRIC, mode="min", seed=search.tune.seed)
     settings = {"scheduler": scheduler, "search_alg": algorithm, "num_samples": len(tasks)}
     return settings, {path: _domain(drawn) for path, drawn in search.over.items()}
 

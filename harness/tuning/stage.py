@@ -11,10 +11,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from harness import configuration
+from harness.errors import HarnessError
 from harness.execution.run_trial import Task
 from harness.store.lock import only_run
 from harness.store.store import Store
@@ -80,6 +82,10 @@ def run_searches(
     if not tuning.missing:
         _write_table(tuning)
         return tuning
+    if tuning.missing[0].tune.search == "optuna" and find_spec("optuna") is None:
+        raise HarnessError(
+            "tune: search optuna needs the package: pip install 'longseq-harness[tune]', or search: random"
+        )
     for search in tuning.missing:
         configuration.build("datasets", search.variant.config["data"])  # what is wrong is said before it runs
     Store(tuning.folder).make_writable()

@@ -117,6 +117,15 @@ def test_a_damaged_file_of_searches_is_refused(load, tmp_path):
         look_up(load(), tmp_path)
 
 
+def test_optuna_that_is_not_installed_is_asked_for_before_anything_starts(
+    load, search, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("harness.tuning.stage.find_spec", lambda name: None)
+    suite = load(TUNE.format(trials=2).replace("max_steps", "search: optuna, max_steps"))
+    with pytest.raises(HarnessError, match=r"pip install 'longseq-harness\[tune\]'"):
+        search(suite, tmp_path, serial=False)
+
+
 def test_the_figure_shows_every_search_trial_and_the_best_so_far(searched):
     from harness.analysis.figures.tuning import Tuning
 
