@@ -26,14 +26,7 @@ from harness.analysis.summary import summarise
 from harness.contracts import Column, FigureData, NotEnoughData, Spec
 from harness.errors import HarnessError
 from harness.store.atomic import replacing, write_text
-
-DEFAULT_FIGURES: tuple[Spec, ...] = (
-    {"name": "learning_curve", "x": "steps"},
-    {"name": "learning_curve", "x": "seconds"},
-    {"name": "pareto", "x": "train_step_ms"},
-    {"name": "pooling_sweep"},
-    {"name": "memory"},
-)
+from harness.suite.schema import DEFAULT_FIGURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +46,12 @@ def write_report(
     title: str,
     question: str,
     columns: Mapping[str, Column],
-    figures: Sequence[Spec] = (),
+    figures: Sequence[Spec] = DEFAULT_FIGURES,
     shown: Sequence[str] = (),
 ) -> ReportFiles:
     """Write table, summary and figures of a suite into its results folder.
 
-    figures: specs of the registry's `figures`; none: the five of `DEFAULT_FIGURES`.
+    figures: specs of the registry's `figures`.
     shown: columns of the summary that people read; none: the usual ones.
     Raises: ValueError for a table that cannot be summarised, OSError for a folder that is not writable.
     """
@@ -80,7 +73,7 @@ def write_report(
 
     drawn: list[str] = []
     notes = [f"column {name} not shown: no trial has it" for name in shown if f"{name}_mean" not in summary]
-    for name, spec in _named(figures or DEFAULT_FIGURES):
+    for name, spec in _named(figures):
         try:
             with warnings.catch_warnings(record=True) as remarks:
                 warnings.simplefilter("always", UserWarning)  # a missing glyph, a squeezed layout

@@ -78,6 +78,7 @@ def write_and_print(folder: Path, shown: list[str] | None = None) -> None:
         plan=plan,
         figures=files.figures,
         notes=files.notes,
+        shown=shown,
     )
     console = make_console()
     if plan["question"]:

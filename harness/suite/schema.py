@@ -18,7 +18,9 @@ DEFAULT_FIGURES: tuple[Spec, ...] = (
     {"name": "learning_curve", "x": "steps"},
     {"name": "learning_curve", "x": "seconds"},
     {"name": "pareto"},
+    {"name": "forest"},
     {"name": "pooling_sweep"},
+    {"name": "generalization"},
     {"name": "memory"},
 )
 

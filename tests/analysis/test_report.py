@@ -10,7 +10,10 @@ from harness.analysis.report import DEFAULT_FIGURES, figure_name, write_report
 from harness.contracts import NotEnoughData
 
 FEW = ("base", "pooling=[1,1,1,1]", "unigram")
-NAMES = ("learning_curve", "learning_curve_seconds", "pareto", "pooling_sweep", "memory")
+NAMES = (
+    *("learning_curve", "learning_curve_seconds", "pareto", "forest"),
+    *("pooling_sweep", "generalization", "memory"),
+)
 TABLES = {"table.csv", "table.parquet", "summary.csv", "summary.md", "summary.tex"}
 
 
@@ -22,9 +25,8 @@ def few(make_data):
 @pytest.fixture
 def write(few, columns, tmp_path):
     def write(*figures, data=few, folder=tmp_path):
-        return write_report(
-            folder, data, title="a_suite", question="What for?", columns=columns, figures=figures
-        )
+        chosen = {"figures": figures} if figures else {}
+        return write_report(folder, data, title="a_suite", question="What for?", columns=columns, **chosen)
 
     return write
 

@@ -93,10 +93,12 @@ def gather(
     plan: Mapping[str, Any],
     figures: Sequence[str],
     notes: Sequence[str],
+    shown: Sequence[str] = (),
 ) -> Page:
     """From a results folder whose tables and figures have been written.
 
-    pairs: the trials in order, each with its record and its folder.
+    pairs: the trials in order, each with its record and its folder. shown: columns of the summary, in
+    this order; none: the usual ones.
     """
     notes = list(notes)
     budget = Budget(LARGEST)
@@ -109,7 +111,7 @@ def gather(
         base=data.base,
         counts=_counts(record for _, record, _ in pairs),
         answers=answers(summary, columns, data.base),
-        summary=_summary(summary, columns, data.base),
+        summary=_summary(summary, columns, data.base, shown),
         trials=_trials(data.table, columns),
         figures=drawings,
         sounds=_sounds(pairs, Budget(min(SOUNDS, budget.left)), notes),
@@ -135,8 +137,8 @@ def _counts(records: Iterable[Record | None]) -> list[tuple[str, int]]:
     return sorted(found.items(), key=lambda item: (item[0] != "ok", item[0]))
 
 
-def _summary(summary: pd.DataFrame, columns: Mapping[str, Column], base: str) -> Table:
-    layout: Layout = lay_out(summary, columns, base)
+def _summary(summary: pd.DataFrame, columns: Mapping[str, Column], base: str, shown: Sequence[str]) -> Table:
+    layout: Layout = lay_out(summary, columns, base, shown=shown)
     rows = []
     for row, cells in zip(summary.to_dict("records"), layout.rows, strict=True):
         rows.append(

@@ -28,13 +28,15 @@ def write_page(
     plan: Mapping[str, Any],
     figures: Sequence[str] = (),
     notes: Sequence[str] = (),
+    shown: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` into a results folder; the same data give the same bytes.
 
     pairs: the trials in order, each with its record and its folder. figures: names of those drawn.
+    shown: columns of the summary, in this order; none: the usual ones.
     Raises: OSError for a folder that is not writable.
     """
-    page = gather(folder, data, pairs, summary, columns, plan=plan, figures=figures, notes=notes)
+    page = gather(folder, data, pairs, summary, columns, plan=plan, figures=figures, notes=notes, shown=shown)
     write_text(folder / NAME, render(page))
     return folder / NAME
 
