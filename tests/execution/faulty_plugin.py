@@ -56,7 +56,7 @@ class Faulty(nn.Module):
             case "numpy memory":
                 np.ones(50 * 2**30, dtype=np.uint8)
             case "shared memory":
-                np.frombuffer(mmap.mmap(-1, 3 * 2**29), np.uint8).sum()  # pages of it count once they are touched
+                np.frombuffer(mmap.mmap(-1, 3 * 2**29), np.uint8).sum()  # pages count once touched
                 time.sleep(5)
             case "nan":
                 self.logits.data.fill_(float("nan"))
