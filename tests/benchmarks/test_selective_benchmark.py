@@ -1,4 +1,4 @@
-"""The benchmark of Mamba's selective scan: who agrees is timed, and the authors' function runs from its file."""
+"""The benchmark of Mamba's selective scan: who agrees is timed; the authors' function runs from its file."""
 
 import pytest
 import torch
