@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import configuration
 from harness.errors import HarnessError
+from harness.execution.executor import Silence
 from harness.execution.run_suite import RunOptions, plan_suite, results_folder, run_plan
 from harness.execution.spending import keep_to_budget
 from harness.store.store import Store
@@ -84,7 +85,7 @@ def run_suite(
     keep_to_budget(loaded, options)
     if loaded.config.tune is not None:
         loaded = _tuned(loaded, options)
-    outcome = run_plan(plan_suite(loaded, options), options, _Silence())
+    outcome = run_plan(plan_suite(loaded, options), options, Silence())
     if outcome.interrupted:
         raise KeyboardInterrupt
     return load_results(outcome.folder)
@@ -153,22 +154,3 @@ def measured_columns(path: str | Path) -> dict[str, Column]:
             except HarnessError:
                 continue  # a metric of a plugin that is not here: its columns go without a unit
     return columns
-
-
-class _Silence:
-    """Events that nobody watches."""
-
-    def waiting(self, words: str) -> None:
-        return None
-
-    def planned(self, plan: Any) -> None:
-        return None
-
-    def started(self, task: Any) -> None:
-        return None
-
-    def progress(self, task: Any, fraction: float, text: str) -> None:
-        return None
-
-    def ended(self, task: Any, record: Any) -> None:
-        return None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -17,6 +15,7 @@ def show_trial(folder: Path, name: str, *, as_json: bool) -> None:
     """Raises: HarnessError for a trial that is not there, or has not run."""
     from harness.errors import HarnessError
     from harness.store.find import find_trial
+    from harness.store.flat import flat
     from harness.store.store import Store
 
     store = Store(folder)
@@ -44,17 +43,9 @@ def show_trial(folder: Path, name: str, *, as_json: bool) -> None:
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for path, value in _flat(values):
+        for path, value in flat(values):
             table.add_row(Text(path), Text(value))
         if table.row_count:
             console.print()
             console.print(table)
     console.print(f"\nfolder  {store.trial_folder(trial)}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, value if isinstance(value, str) else json.dumps(value)

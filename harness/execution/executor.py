@@ -37,6 +37,25 @@ class Events(Protocol):
     def ended(self, task: Task, record: Record) -> None: ...
 
 
+class Silence:
+    """Events that nobody watches; what a watcher of one of them alone starts from."""
+
+    def waiting(self, words: str) -> None:
+        return None
+
+    def planned(self, plan: Plan) -> None:
+        return None
+
+    def started(self, task: Task) -> None:
+        return None
+
+    def progress(self, task: Task, fraction: float, text: str) -> None:
+        return None
+
+    def ended(self, task: Task, record: Record) -> None:
+        return None
+
+
 class Executor(AbstractContextManager["Executor"], Protocol):
     """Runs tasks of one lane: side by side in the training lane, alone in the exclusive one.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.execution.executor import SerialExecutor
+from harness.execution.executor import SerialExecutor, Silence
 from harness.execution.provenance import command_line
 from harness.execution.run_trial import Progress, Task
 from harness.store.record import Record, read_record
@@ -89,7 +89,7 @@ def rerun(store: Store, trial: Trial, progress: Progress, *, device: str | None 
     return compare(recorded, found)
 
 
-class _Watched:
+class _Watched(Silence):
     """Events of the only task, of which progress alone matters."""
 
     def __init__(self, progress: Progress) -> None:
@@ -97,18 +97,6 @@ class _Watched:
 
     def progress(self, task: Task, fraction: float, text: str) -> None:
         self._progress(fraction, text)
-
-    def started(self, task: Task) -> None:
-        return None
-
-    def ended(self, task: Task, record: Record) -> None:
-        return None
-
-    def waiting(self, words: str) -> None:
-        return None
-
-    def planned(self, plan: Any) -> None:
-        return None
 
 
 def compare(recorded: Record, found: Record) -> Rerun:

@@ -16,15 +16,13 @@ import numpy as np
 
 from harness.analysis import style
 from harness.contracts import FigureData, NotEnoughData
+from harness.evaluation.real_clips import REAL
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-
-REAL = "real"
-"""Name of the row of clips that no model drew, and of their folder in a trial's."""
 
 DRAWN = "samples"
 DECIBELS = 80.0

@@ -13,12 +13,13 @@ from harness.analysis.layout import Header, Layout, lay_out
 from harness.analysis.page.answers import Answer, answers
 from harness.analysis.page.beside import beside
 from harness.analysis.page.differences import Difference, differences
-from harness.analysis.page.listening import REAL, REAL_FOLDER, Sounds, sounds_of
+from harness.analysis.page.listening import REAL_CLIPS, Sounds, sounds_of
 from harness.analysis.page.media import Budget, picture
 from harness.analysis.page.provenance import Fact, facts
 from harness.analysis.page.table import Cell, Table, sortable
 from harness.analysis.quantities import compact, quantity
 from harness.contracts import Column, FigureData
+from harness.evaluation.real_clips import REAL
 from harness.store.record import Record
 from harness.suite.trial import Trial
 
@@ -215,7 +216,7 @@ def _sounds(
     found: list[Sounds] = []
     seen: set[str] = set()
     for trial, _, place in pairs:
-        for name, seed, folder in ((REAL, None, REAL_FOLDER), (trial.variant, trial.seed, "samples")):
+        for name, seed, folder in ((REAL_CLIPS, None, REAL), (trial.variant, trial.seed, "samples")):
             if name in seen:
                 continue
             sounds, note = sounds_of(name, seed, place / folder, budget)
@@ -225,7 +226,7 @@ def _sounds(
                 notes.append(note)
             if sounds or note:
                 seen.add(name)
-    return sorted(found, key=lambda sounds: sounds.name != REAL)
+    return sorted(found, key=lambda sounds: sounds.name != REAL_CLIPS)
 
 
 def _changes(variants: Sequence[Mapping[str, Any]], base: str) -> list[Changes]:

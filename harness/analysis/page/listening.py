@@ -13,11 +13,8 @@ from harness.analysis.page.media import Budget
 CLIPS = 3
 """Of each variant."""
 
-REAL = "real clips"
+REAL_CLIPS = "real clips"
 """Name of the row of clips that no model drew."""
-
-REAL_FOLDER = "real"
-"""Below a trial's folder, laid out as its `samples`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from harness.store.flat import flat
 from harness.store.record import Record
+
+NOTHING = frozenset({"", "null", "{}"})
+"""What a record says where there is nothing to say."""
 
 TIMES = frozenset({"started_at", "finished_at"})
 
@@ -25,8 +27,9 @@ def facts(records: Iterable[Record]) -> list[Fact]:
     """All facts of the records, by name; times become the earliest and the latest."""
     counts: dict[str, Counter[str]] = {}
     for record in records:
-        for name, text in _flat(record.provenance):
-            counts.setdefault(name, Counter())[text] += 1
+        for name, text in flat(record.provenance):
+            if text not in NOTHING:
+                counts.setdefault(name, Counter())[text] += 1
     found = []
     for name in sorted(counts):
         values = sorted(counts[name].items(), key=lambda item: (-item[1], item[0]))
@@ -36,11 +39,3 @@ def facts(records: Iterable[Record]) -> list[Fact]:
             values = [(span, counts[name].total())]
         found.append(Fact(name, values))
     return found
-
-
-def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif value not in ("", None):
-        yield prefix, value if isinstance(value, str) else json.dumps(value)
