@@ -112,6 +112,7 @@ def test_more_clips_are_drawn_of_the_trials_named_and_the_table_stays_as_it_is(r
 
 
 def test_all_trials_are_scored_on_as_many_clips_as_each_has_unless_more_are_asked_for(results):
+    harness("sample", results, "base", "--clips", 9)  # where the test above ran elsewhere
     done = harness("evaluate", results, "--no-report")
     assert "scored on 6 clips each" in done.stderr
     assert {record["columns"]["quality_samples"] for record in records(results).values()} == {6}
