@@ -140,6 +140,8 @@ def test_new_scores_take_the_old_ones_places_and_the_record_says_when(results, m
 
 
 def test_tempered_clips_lie_apart_and_are_never_the_models_score(results):
+    harness("sample", results, "--clips", 12)
+    harness("evaluate", results, "--rejection", "published", "--no-report")
     before = records(results)
     harness("sample", results, "base", "--clips", 20, "--temperature", 0.5, "--top-p", 0.9)
     assert len(clips(results, "base", "samples-temperature0.5-top_p0.9")) == 20
