@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from harness.errors import HarnessError
 from harness.execution.executor import Events, Interrupted
-from harness.execution.isolation import Worker, WorkerLost, record_failure, stamp
+from harness.execution.isolation import record_failure, stamp
 from harness.execution.ray_cluster import LOCAL, RayCluster
+from harness.execution.ray_host import Host
 from harness.execution.run_trial import Task
 from harness.execution.signals import GRACE_SECONDS, StopAsked
 from harness.store.record import read_record
@@ -234,28 +235,3 @@ class _Crew:
     def _dismiss(self, member: _Member) -> None:
         self.members.remove(member)
         ray.kill(member.actor)
-
-
-class Host:
-    """What runs in an actor: one warm worker, kept from task to task."""
-
-    def __init__(self, threads: int) -> None:
-        self.worker = Worker(threads)
-
-    def ready(self) -> bool:
-        return True
-
-    def run(self, payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Progress of a task, and at last how it went: `done`, `stopped`, `lost` or `broken`."""
-        try:
-            yield from self.worker.stream(Task.from_payload(payload))
-            yield {"done": True}
-        except Interrupted:
-            yield {"stopped": True}
-        except WorkerLost as error:
-            yield {"lost": str(error)}
-        except (HarnessError, OSError) as error:
-            yield {"broken": str(error)}
-
-    def stop(self, seconds: float) -> None:
-        self.worker.stop(seconds)

@@ -20,7 +20,8 @@ from harness.suite.trial import Trial
 ray_environment.prepare(local=True)
 
 from harness.execution.ray_cluster import RayCluster  # noqa: E402 (the environment comes first)
-from harness.execution.ray_driver import ATTEMPTS, Host, _Crew, _Member  # noqa: E402
+from harness.execution.ray_driver import ATTEMPTS, _Crew, _Member  # noqa: E402
+from harness.execution.ray_host import Host  # noqa: E402
 
 
 @pytest.fixture(scope="module")
