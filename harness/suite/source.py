@@ -1,8 +1,8 @@
 """Reading YAML with positions: every value knows its line and column.
 
-Stricter than plain YAML where plain YAML surprises: a repeated key is an error, `2e-3` is a number,
-only `true` and `false` are booleans (so a variant may be called `no`), and aliases may not blow a
-small file up. Only plain data is read; no tag constructs an object.
+Stricter than plain YAML where plain YAML surprises: a repeated key is an error, `2e-3` is a number and
+`1:30` is none, only `true` and `false` are booleans (so a variant may be called `no`), and aliases may not
+blow a small file up. Only plain data is read; no tag constructs an object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,20 @@ MAXIMUM_NODES = 20_000
 
 MAXIMUM_BYTES = 1_000_000
 
-PLAIN_TAGS = frozenset({"map", "seq", "str", "int", "float", "bool", "null"})
+MAXIMUM_DEPTH = 50
+"""Of values in values. Our deepest suite has eight."""
+
+MAXIMUM_DIGITS = 100
+"""Of a whole number: Python itself refuses to read or print very long ones."""
+
+TAGS: dict[type[yaml.Node], frozenset[str]] = {
+    yaml.MappingNode: frozenset({"tag:yaml.org,2002:map"}),
+    yaml.SequenceNode: frozenset({"tag:yaml.org,2002:seq"}),
+    yaml.ScalarNode: frozenset(
+        f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")
+    ),
+}
+"""Kind of node -> what it may be said to be."""
 
 
 class SuiteError(HarnessError):
@@ -73,16 +86,7 @@ def read_document(file: Path) -> Document:
         raise SuiteError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{file}: cannot be read: {error}") from None
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-        raise SuiteError(f"{place}: not valid YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise SuiteError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise SuiteError(f"{file}: nested too deeply") from None
+    root = _composed(text, str(file))
     if root is None:
         raise SuiteError(f"{file}: is empty")
     reader = _Reader(file)
@@ -94,43 +98,66 @@ def read_scalar(text: str) -> Any:
 
     Raises: SuiteError
     """
+    root = _composed(text, "")
+    return None if root is None else _Reader(None).read(root, ())
+
+
+def _composed(text: str, file: str) -> yaml.Node | None:
+    """The tree of a text. Raises: SuiteError, with the place unless `file` is empty."""
     try:
-        root = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise SuiteError(f"not a YAML value: {text!r}") from None
-    return None if root is None else _Reader(Path("--set")).read(root, ())
+        return yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+        problem = error.problem or error.context or "it cannot be read"
+    except yaml.YAMLError as error:
+        place, problem = file, " ".join(str(error).split())
+    except (ValueError, OverflowError):  # an escape beyond Unicode, a version with thousands of digits
+        place, problem = file, "a number in it is too large"
+    except RecursionError:
+        place, problem = file, "nested too deeply"
+    raise SuiteError(
+        f"{place}: not valid YAML: {problem}" if file else f"not a YAML value: {problem}"
+    ) from None
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the YAML 1.2 rules for booleans and floats."""
+    """SafeLoader with the YAML 1.2 rules for booleans and numbers (and `1_000`, as Python writes it)."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the base class's own form
         first: [
-            (tag, rule) for tag, rule in rules if tag.rpartition(":")[2] not in {"bool", "float", "timestamp"}
+            (tag, rule)
+            for tag, rule in rules
+            if tag.rpartition(":")[2] not in {"bool", "float", "int", "timestamp"}
         ]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
+RULES = {
+    "bool": (re.compile(r"^(true|false)$"), "tf"),
+    "int": (re.compile(r"^[-+]?([0-9]+(_[0-9]+)*|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)$"), "-+0123456789"),
+    "float": (
+        re.compile(
+            r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
+        ),
+        "-+0123456789.",
     ),
-    list("-+0123456789."),
-)
+}
+"""How a word has to look to be no text, and how it may begin; the first that fits decides."""
+
+for _kind, (_rule, _first) in RULES.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _rule, list(_first))
 
 
 class _Reader:
     """From YAML nodes to plain data, noting positions, counting nodes, refusing cycles."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None) -> None:
         self.file = file
         self.positions: dict[KeyPath, Position] = {}
         self.count = 0
         self.ancestors: list[int] = []
-        self.constructor = yaml.SafeLoader("")
 
     def read(self, node: yaml.Node, path: KeyPath) -> Any:
         self.count += 1
@@ -138,6 +165,8 @@ class _Reader:
             raise self.error(node, f"more than {MAXIMUM_NODES:,} values once its aliases are expanded")
         if id(node) in self.ancestors:
             raise self.error(node, "an alias refers to the value that contains it")
+        if len(path) > MAXIMUM_DEPTH:
+            raise self.error(node, f"nested too deeply: {MAXIMUM_DEPTH} values in one another are enough")
         self.positions[path] = Position(node.start_mark.line + 1, node.start_mark.column + 1)
         self.ancestors.append(id(node))
         try:
@@ -146,8 +175,10 @@ class _Reader:
             self.ancestors.pop()
 
     def convert(self, node: yaml.Node, path: KeyPath) -> Any:
-        if node.tag.rpartition(":")[2] not in PLAIN_TAGS:
-            raise self.error(node, f"the tag {node.tag!r} is not allowed; a suite holds plain data")
+        if node.tag not in TAGS[type(node)]:
+            if node.tag == "tag:yaml.org,2002:merge":
+                raise self.error(node, "`<<` merges nothing here; a variant has `extends` for that")
+            raise self.error(node, f"the tag {node.tag!r} is not allowed here; a suite holds plain data")
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
@@ -159,7 +190,9 @@ class _Reader:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.error(key_node, "a key must be a plain word")
-            key = str(key_node.value)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                self.convert(key_node, path)
+            key = self.text(key_node)
             if key in result:
                 raise self.error(key_node, f"{key!r} is given twice")
             result[key] = self.read(value_node, (*path, key))
@@ -171,14 +204,32 @@ class _Reader:
 
     def scalar(self, node: yaml.Node) -> Any:
         kind = node.tag.rpartition(":")[2]
-        if kind == "float" and re.fullmatch(r"[-+]?[0-9]+", node.value):
-            kind = "int"
+        if kind == "str":
+            return self.text(node)
+        if kind == "null":
+            return None
+        if not RULES[kind][0].match(node.value):  # a tag has said so: `!!int five`
+            raise self.error(node, f"{node.value!r} is no {kind}")
+        if kind == "bool":
+            return node.value == "true"
         if kind == "int":
-            decimal = node.value.lstrip("+-").isdigit()  # 010 is ten, not octal
-            return int(node.value, 10 if decimal else 0)
-        if kind == "float":
-            return float(node.value.replace(".inf", "inf").replace(".nan", "nan").replace(".Inf", "inf"))
-        return self.constructor.construct_object(node)
+            return self.whole(node)
+        return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+    def whole(self, node: yaml.Node) -> int:
+        if len(node.value) > MAXIMUM_DIGITS:
+            raise self.error(node, f"a whole number of more than {MAXIMUM_DIGITS} digits")
+        decimal = node.value.lstrip("+-").replace("_", "").isdigit()  # 010 is ten, not octal
+        return int(node.value, 10 if decimal else 0)
+
+    def text(self, node: yaml.Node) -> str:
+        """What no file name, table or terminal could hold is refused where it stands."""
+        value = str(node.value)
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise self.error(node, f"{value!r} has a character that is no text")
+        return value
 
     def error(self, node: yaml.Node, message: str) -> SuiteError:
+        if self.file is None:
+            return SuiteError(message)
         return SuiteError(f"{self.file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: {message}")

@@ -1,5 +1,7 @@
 """Reading YAML: positions, the strictness that plain YAML lacks, and files that mean harm."""
 
+import re
+
 import pytest
 
 from harness.suite.source import SuiteError, read_document, read_scalar
@@ -41,6 +43,11 @@ def test_every_value_knows_its_line_and_column(tmp_path):
         ("-3", -3),
         ("010", 10),
         ("0x10", 16),
+        ("0o17", 15),
+        ("1_000", 1000),
+        ("1:30", "1:30"),
+        ("1_", "1_"),
+        ("!!float 3", 3.0),
         ("2026-11-23", "2026-11-23"),
         ("[2, 4]", [2, 4]),
         ("{name: fsdd}", {"name": "fsdd"}),
@@ -48,6 +55,36 @@ def test_every_value_knows_its_line_and_column(tmp_path):
 )
 def test_scalars_mean_what_a_researcher_expects(text, value):
     assert read_scalar(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("!!int five", "'five' is no int"),
+        ("!!bool 7", "is no bool"),
+        ("!!str [1]", "not allowed here"),
+        ("!mine:int 1", "not allowed here"),
+        ("<<", "`extends`"),
+        ("9" * 5000, "more than 100 digits"),
+        ("[" * 60 + "]" * 60, "nested too deeply"),
+        ("[" * 2000 + "]" * 2000, "nested too deeply"),
+        (r'"\UFFFFFFFF"', "too large"),
+        (r'"\ud800"', "no text"),
+        (r'"a\0b"', "no text"),
+        ("*nothing", "undefined alias"),
+    ],
+)
+def test_what_is_no_plain_data_is_refused_in_a_sentence(tmp_path, text, words):
+    with pytest.raises(SuiteError, match=re.escape(words)) as caught:
+        read_scalar(text)
+    assert "\n" not in str(caught.value)
+    refused(
+        tmp_path, f"a: {text}", "suite.yaml:1:" if "UFFFF" not in text and "[[" not in text else "suite.yaml"
+    )
+
+
+def test_a_merge_key_is_refused_because_it_would_hide_what_a_variant_says(tmp_path):
+    refused(tmp_path, "a: &a {x: 1}\nb:\n  <<: *a\n", "suite.yaml:3:3", "`extends`")
 
 
 def test_a_repeated_key_is_an_error(tmp_path):
