@@ -35,6 +35,31 @@ def block_diagonal(v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.einsum("blki,gkio->blgko", blocks, weight).flatten(-2) + bias
 
 
+def each_map(z: Tensor) -> tuple[Tensor, ...]:
+    """[B, L, G, N] as G views [B, L, N]: `unbind`, but gradients that lie together already are not copied.
+
+    The kernel of the gated scan leaves them so.
+    """
+    return _EachMap.apply(z) if fits("block_diagonal", z) else z.unbind(2)
+
+
+class _EachMap(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, ...]:
+        ctx.shape = z.shape
+        return z.unbind(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        whole = grads[0]._base
+        if whole is not None and whole.shape == ctx.shape and whole.is_contiguous():
+            pairs = zip(whole.unbind(2), grads, strict=True)
+            if all(a.data_ptr() == b.data_ptr() and a.stride() == b.stride() for a, b in pairs):
+                return whole
+        return torch.stack(grads, dim=2)
+
+
 class _Native(Function):
     @staticmethod
     def forward(ctx: Any, v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.contracts import State, require
-from models.block_diagonal import block_diagonal
+from models.block_diagonal import block_diagonal, each_map
 from models.mixers.chunks import in_chunks, without_autocast
 from models.mixers.recurrence import RecurrentMixer, accumulation_dtype
 from models.mixers.short_convolution import ShortConvolution
@@ -226,4 +226,4 @@ def small_init_(weight: Tensor, width: int) -> None:
 def _apart(x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
     """Block-diagonal maps without a bias, [B, L, E] -> as many of [B, L, E]."""
     bias = weight.new_zeros(len(weight), x.shape[-1])
-    return block_diagonal(x, weight.to(x.dtype), bias.to(x.dtype)).unbind(2)
+    return each_map(block_diagonal(x, weight.to(x.dtype), bias.to(x.dtype)))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from harness.contracts import require
 from harness.errors import HarnessError
-from models.block_diagonal import block_diagonal
+from models.block_diagonal import block_diagonal, each_map
 from models.gelu_gate import gelu_gate
 from models.mixers.recurrence import accumulation_dtype
 from models.scan import backend_for, gated_scan, linear_scan
@@ -246,7 +246,7 @@ class RealGatedLRU(nn.Module):
         """Of the recurrence gate and the input gate: Float[B, L, N] each."""
         weight = torch.stack((self.a_gate.w, self.input_gate.w))
         bias = torch.stack((self.a_gate.b, self.input_gate.b))
-        return block_diagonal(v, weight, bias).unbind(2)
+        return each_map(block_diagonal(v, weight, bias))
 
 
 class BlockDiagonal(nn.Module):

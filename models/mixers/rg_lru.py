@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts import State, require
-from models.block_diagonal import block_diagonal
+from models.block_diagonal import block_diagonal, each_map
 from models.initialization import Dense, lecun_normal_
 from models.mixers.recurrence import RingConfig, RingDecay, ScannedMixer
 from models.scan import gated_scan
@@ -73,7 +73,7 @@ class RGLRU(ScannedMixer):
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         v = self.input(x)
-        logits = list(self.gates(v).unbind(2))
+        logits = list(each_map(self.gates(v)))
         log_decay, phase = self.decay()
         h = gated_scan(
             v,

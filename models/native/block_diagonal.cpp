@@ -11,6 +11,7 @@
 namespace {
 
 constexpr int64_t CHUNK = 512;   // rows of a task, each of which sums the gradients of the weights for itself
+constexpr int64_t TILE = 64;     // rows taken at once from block to block: what they read and write fits L1 or L2
 constexpr int64_t LARGEST = 256;  // inputs, and outputs of all maps, of a block
 
 struct Sizes {
@@ -47,30 +48,66 @@ void forward(T* z, const T* v, const T* weight, const T* bias, Sizes s, int64_t 
     });
 }
 
+// The gradients of a block's rows. Of known size they are held in vectors, which stay in registers.
+template <class T, int64_t I, int64_t O, int64_t G> struct BlockGradients {
+    static constexpr int64_t J = G * O;
+    typedef T In __attribute__((vector_size(I * sizeof(T)), aligned(alignof(T)), may_alias));
+    typedef T Out __attribute__((vector_size(J * sizeof(T)), aligned(alignof(T)), may_alias));
+
+    static void add(T* d_v, const T* d_z, const T* v, const T* turned, T* to_dw, T* to_db, const Sizes& s, int64_t k,
+                    int64_t first, int64_t end) {
+        In w[J];
+        Out dw[I], db = *reinterpret_cast<const Out*>(to_db);
+        for (int64_t j = 0; j < J; ++j) w[j] = *reinterpret_cast<const In*>(turned + j * I);
+        for (int64_t i = 0; i < I; ++i) dw[i] = *reinterpret_cast<const Out*>(to_dw + i * J);
+        for (int64_t r = first; r < end; ++r) {
+            const T* x = v + r * s.inputs() + k * I;
+            Out d;
+            In d_x = {};
+            for (int64_t g = 0; g < G; ++g)
+                for (int64_t o = 0; o < O; ++o) d[g * O + o] = d_z[r * s.outputs() + (g * s.K + k) * O + o];
+            for (int64_t j = 0; j < J; ++j) d_x += d[j] * w[j];
+            for (int64_t i = 0; i < I; ++i) dw[i] += x[i] * d;
+            db += d;
+            *reinterpret_cast<In*>(d_v + r * s.inputs() + k * I) = d_x;
+        }
+        for (int64_t i = 0; i < I; ++i) *reinterpret_cast<Out*>(to_dw + i * J) = dw[i];
+        *reinterpret_cast<Out*>(to_db) = db;
+    }
+};
+
+template <class T> struct BlockGradients<T, 0, 0, 0> {
+    static void add(T* d_v, const T* d_z, const T* v, const T* turned, T* dw, T* db, const Sizes& s, int64_t k,
+                    int64_t first, int64_t end) {
+        const int64_t I = s.I, O = s.O, G = s.G, J = G * O;
+        for (int64_t r = first; r < end; ++r) {
+            T d[LARGEST], d_x[LARGEST] = {};
+            const T* x = v + r * s.inputs() + k * I;
+            for (int64_t g = 0; g < G; ++g) std::copy_n(d_z + r * s.outputs() + (g * s.K + k) * O, O, d + g * O);
+            for (int64_t j = 0; j < J; ++j) SIMD for (int64_t i = 0; i < I; ++i) d_x[i] += d[j] * turned[j * I + i];
+            for (int64_t i = 0; i < I; ++i) SIMD for (int64_t j = 0; j < J; ++j) dw[i * J + j] += x[i] * d[j];
+            SIMD for (int64_t j = 0; j < J; ++j) db[j] += d[j];
+            std::copy_n(d_x, I, d_v + r * s.inputs() + k * I);
+        }
+    }
+};
+
 // d_weight is [chunks, K, I, J] and d_bias [chunks, K, J]: sums over each chunk's rows.
 template <class T, int64_t KNOWN_I, int64_t KNOWN_O, int64_t KNOWN_G>
 void backward(T* d_v, const T* d_z, const T* v, const T* weight, T* d_weight, T* d_bias, Sizes s, int64_t threads) {
-    const int64_t I = KNOWN_I ? KNOWN_I : s.I, O = KNOWN_O ? KNOWN_O : s.O, G = KNOWN_G ? KNOWN_G : s.G, J = G * O;
+    const int64_t I = s.I, J = s.G * s.O;
     std::vector<T> turned(s.K * J * I);  // [K, J, I]
     const std::vector<T> w = packed(weight, s);
     for (int64_t k = 0; k < s.K; ++k)
         for (int64_t i = 0; i < I; ++i)
             for (int64_t j = 0; j < J; ++j) turned[(k * J + j) * I + i] = w[(k * I + i) * J + j];
     in_parallel(s.chunks(), s.R * s.outputs(), threads, [=, &turned](int64_t chunk) {
-        for (int64_t k = 0; k < s.K; ++k) {
-            constexpr int64_t NI = KNOWN_I ? KNOWN_I : LARGEST, NJ = KNOWN_O ? KNOWN_G * KNOWN_O : LARGEST;
-            T *dw = d_weight + (chunk * s.K + k) * I * J, *db = d_bias + (chunk * s.K + k) * J;
-            const T* wk = turned.data() + k * J * I;
-            for (int64_t r = chunk * CHUNK; r < std::min((chunk + 1) * CHUNK, s.R); ++r) {
-                T d[NJ], d_x[NI] = {};
-                const T* x = v + r * s.inputs() + k * I;
-                for (int64_t g = 0; g < G; ++g) std::copy_n(d_z + r * s.outputs() + (g * s.K + k) * O, O, d + g * O);
-                for (int64_t j = 0; j < J; ++j) SIMD for (int64_t i = 0; i < I; ++i) d_x[i] += d[j] * wk[j * I + i];
-                for (int64_t i = 0; i < I; ++i) SIMD for (int64_t j = 0; j < J; ++j) dw[i * J + j] += x[i] * d[j];
-                SIMD for (int64_t j = 0; j < J; ++j) db[j] += d[j];
-                std::copy_n(d_x, I, d_v + r * s.inputs() + k * I);
-            }
-        }
+        const int64_t end = std::min((chunk + 1) * CHUNK, s.R);
+        for (int64_t first = chunk * CHUNK; first < end; first += TILE)
+            for (int64_t k = 0; k < s.K; ++k)
+                BlockGradients<T, KNOWN_I, KNOWN_O, KNOWN_G>::add(
+                    d_v, d_z, v, turned.data() + k * J * I, d_weight + (chunk * s.K + k) * I * J,
+                    d_bias + (chunk * s.K + k) * J, s, k, first, std::min(first + TILE, end));
     });
 }
 

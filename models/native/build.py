@@ -19,6 +19,9 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from harness.cache import cache_root
 
@@ -31,7 +34,6 @@ FLAGS = (
     # also switch off subnormal numbers in every library of the process.
     *("-fno-math-errno", "-fno-trapping-math"),
 )
-TUNING = {"x86_64": ("-march=native", "-mprefer-vector-width=256"), "arm64": ("-mcpu=native",)}
 SECONDS = 120
 FOLDER = Path(__file__).parent
 
@@ -48,8 +50,7 @@ def library(name: str) -> ctypes.CDLL:
     """
     source = FOLDER / f"{name}.cpp"
     compiler = _compiler()
-    machine = {"AMD64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    command = [compiler, *FLAGS, *TUNING.get(machine, ())]
+    command = [compiler, *FLAGS, *_tuning()]
     sources = (source, *sorted(FOLDER.glob("*.h")))
     parts = (
         *(p.read_bytes() for p in sources),
@@ -62,9 +63,21 @@ def library(name: str) -> ctypes.CDLL:
     try:
         if not path.exists():
             _build(command, source, path)
-        return ctypes.CDLL(str(path))
+        found = ctypes.CDLL(str(path))
     except OSError as error:
         raise CannotBuild(f"{path}: {error}") from None
+    found.use_team(_team_of_torch())
+    return found
+
+
+@cache
+def _team_of_torch() -> Any:
+    """What starts the threads of torch's OpenMP library, whichever it is; None where torch has none."""
+    ending = "dylib" if platform.system() == "Darwin" else "so"
+    try:
+        return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / f"libtorch_cpu.{ending}")).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
 
 
 def _build(command: list[str], source: Path, path: Path) -> None:
@@ -83,6 +96,14 @@ def _build(command: list[str], source: Path, path: Path) -> None:
             lines = done.stderr.strip().splitlines()
             raise CannotBuild(f"{command[0]} failed: {lines[0] if lines else done.returncode}")
         made.replace(path)
+
+
+def _tuning() -> tuple[str, ...]:
+    """Flags for this very processor. The first ones with AVX-512 slow down when its full width is used."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        width = 512 if b"avx512_vbmi2" in _processor() else 256
+        return "-march=native", f"-mprefer-vector-width={width}"
+    return ("-mcpu=native",) if platform.machine() in ("arm64", "aarch64") else ()
 
 
 def _compiler() -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.contracts import counting_flops
 from harness.evaluation.flop_counter import FlopCounter
-from models.block_diagonal import block_diagonal
+from models.block_diagonal import block_diagonal, each_map
 from models.gelu_gate import gelu_gate
 from models.native import build
 from models.native.build import FOLDER, CannotBuild, library
@@ -71,6 +71,28 @@ def test_block_diagonal_gradients_over_many_rows_are_sums_of_chunks_on_any_numbe
         finally:
             torch.set_num_threads(1)
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_gradients_of_each_map_are_joined_and_not_copied_where_they_lie_together(together: bool) -> None:
+    z, whole = randn(2, 5, 3, 4), randn(2, 5, 3, 4, seed=1).detach()
+    grads = whole.unbind(2) if together else tuple(part.clone() for part in whole.unbind(2))
+    maps = each_map(z)
+    assert [part.tolist() for part in maps] == [part.tolist() for part in z.unbind(2)]
+    (found,) = torch.autograd.grad(maps, z, grads)
+    assert torch.equal(found, whole)
+    assert (found.data_ptr() == whole.data_ptr()) == together
+
+
+def test_some_maps_may_have_no_gradient_and_others_come_in_another_order() -> None:
+    z = randn(2, 5, 2, 4)
+    first, second = each_map(z)
+    (found,) = torch.autograd.grad((2 * second).sum(), z)
+    assert torch.equal(found, torch.tensor([0.0, 2.0], dtype=z.dtype).view(2, 1).expand_as(z))
+    first, second = each_map(z)
+    whole = randn(2, 5, 2, 4, seed=1).detach()
+    (found,) = torch.autograd.grad((first, second), z, (whole[:, :, 1], whole[:, :, 0]))
+    assert torch.equal(found, whole.flip(2))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
