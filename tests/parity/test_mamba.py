@@ -152,11 +152,13 @@ def test_ssd_outputs_states_and_gradients_match_in_float64(ssd_case: Case, chunk
 
 @pytest.mark.parametrize("chunk", [16, 64])
 def test_ssd_outputs_states_and_gradients_match_in_float32(ssd_case: Case, chunk: int) -> None:
+    """To three times the authors' own difference, which is of chunks of 16; longer sums round more."""
     own = ssd_case.facts["float32_vs_float64_max_abs"]
+    longer = chunk / ssd_case.facts["hyper_parameters"]["block_len"]
     for name, value in ssd_results(ssd_case, torch.float32, chunk).items():
         if name in own:
             found = value.detach().double().numpy()
-            assert_close(name, found, ssd_case.arrays[name], absolute=3 * own[name])
+            assert_close(name, found, ssd_case.arrays[name], absolute=3 * longer**0.5 * own[name])
 
 
 # ----------------------------------------------------------------------------------- transformers
