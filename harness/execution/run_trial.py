@@ -43,6 +43,9 @@ class Task:
     """A training writes its state for a later process to continue from as often as this."""
     micro_batches: int = 1
     """Parts in which a training works through the batch of an update: two once memory has run out."""
+    workers: int = 1
+    """Processes, each with `threads` threads and a device of its own, that train together; on one machine.
+    All else, and the whole exclusive lane, is done by the first of them alone."""
     memory_gib: float | None = None
     """What its process may hold; None: `memory_share` of the machine's memory, less a reserve."""
     memory_share: float = 1.0
@@ -61,8 +64,10 @@ class Task:
         return cls(**{**payload, "trial": Trial.from_payload(payload["trial"])})
 
     def in_half_batches(self) -> Task | None:
-        """The same in less memory; None where it is so already, or a batch is one clip."""
-        if self.lane != "training" or self.micro_batches > 1 or self.trial.config["train"]["batch_size"] < 2:
+        """The same in less memory; None where it is so already, or no process has more than one clip."""
+        if self.lane != "training" or self.micro_batches > 1:
+            return None
+        if self.trial.config["train"]["batch_size"] <= self.workers:
             return None
         return replace(self, micro_batches=2)
 
@@ -91,7 +96,7 @@ def run_task(task: Task, progress: Progress, should_stop: ShouldStop = never) ->
     except Exception as failure:
         lift_memory_limit()  # whatever has to be said about it, there must be room to say it
         log.error("%s", traceback.format_exc())
-        status, error, columns = _status_of(failure), _explain(failure), {}
+        status, error, columns = _status_of(failure), explain(failure), {}
     record = _record(task, earlier, status, error, columns, _provenance(task, device, columns, started))
     write_record(task.record_path, record)
     if status in {"ok", "diverged"}:
@@ -129,7 +134,7 @@ def _train(
     def report(step: int, steps: int, nll_bits: float) -> None:
         progress(0.9 * step / max(steps, 1), f"step {step}/{steps}, {nll_bits:.3f} bits")
 
-    trained = train_trial(task, device, partial(_build, task, device), report, should_stop)
+    trained = train_trial(task, device, partial(build, task, device), report, should_stop)
     dataset, model, result = trained.dataset, trained.model, trained.result
     folder = Path(task.folder)
     write_history(folder / "history.csv", result.history)
@@ -152,13 +157,15 @@ def _time(task: Task, device: torch.device, progress: Progress) -> tuple[Status,
     """Measure what needs the machine for itself, with the trained weights."""
     from harness.training.checkpoint import load_checkpoint
 
-    dataset, model = _build(task, device)
+    dataset, model = build(task, device)
     load_checkpoint(Path(task.folder) / "checkpoint.safetensors", model)
-    parts = read_record(task.record_path).columns.get("gradient_accumulation", 1)
+    trained = read_record(task.record_path).columns
+    # On this one device no more at once than a process had in training: a whole batch may not fit.
+    parts = trained.get("gradient_accumulation", 1) * trained.get("workers", 1)
     return "ok", "", _measure(task, "exclusive", model, dataset, device, progress, parts)
 
 
-def _build(task: Task, device: torch.device) -> tuple[Any, Any]:
+def build(task: Task, device: torch.device) -> tuple[Any, Any]:
     from harness.training.seeds import seed_everything
 
     config = task.trial.config
@@ -269,7 +276,7 @@ def _status_of(failure: Exception) -> Status:
     return "out_of_memory" if ran_out_of_memory(failure) else "failed"
 
 
-def _explain(failure: Exception) -> str:
+def explain(failure: Exception) -> str:
     """A message for the table; ours are complete, others get their type and their last line."""
     if isinstance(failure, HarnessError):
         return str(failure)

@@ -13,6 +13,7 @@ import torch
 
 from harness import __version__, configuration
 from harness.execution.provenance import device_name, git_state
+from harness.execution.together import together
 from harness.training.config import TrainConfig
 from harness.training.history import HISTORY, write_history
 from harness.training.loop import OnProgress, train
@@ -78,19 +79,21 @@ def _attempt(
         log.warning(
             "trains once more, its batches of %d in %d parts: memory ran out", config.batch_size, parts
         )
-    dataset, model = build()
-    result = train(
-        model,
-        dataset,
-        config,
-        seed=task.trial.seed,
-        device=device,
-        on_progress=on_progress,
-        resume=_resume_file(task, device),
-        should_stop=should_stop,
-        micro_batches=parts,
-        on_point=partial(write_history, Path(task.folder) / HISTORY) if task.keep_curve else None,
-    )
+    with together(task, device) as meet:
+        dataset, model = build()
+        result = train(
+            model,
+            dataset,
+            config,
+            seed=task.trial.seed,
+            device=device,
+            on_progress=on_progress,
+            resume=_resume_file(task, device),
+            should_stop=should_stop,
+            micro_batches=parts,
+            on_point=partial(write_history, Path(task.folder) / HISTORY) if task.keep_curve else None,
+            ranks=meet(),
+        )
     return Trained(dataset, model, result)
 
 
@@ -111,6 +114,7 @@ def _resume_file(task: Task, device: torch.device) -> ResumeFile:
         written_by={
             "device_name": device_name(device),
             "threads": torch.get_num_threads(),
+            "workers": task.workers,
             **git_state(),
         },
         every=task.checkpoint_seconds,

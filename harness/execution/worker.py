@@ -142,7 +142,7 @@ def _watch(child: int, task: Task, lines: _Lines) -> tuple[int, str]:
             _kill(child)
         if now > look_at_memory:
             look_at_memory = now + MEMORY_SECONDS
-            if _resident(child) > most:
+            if _resident(child, task.workers) > most:
                 because = because or "memory"
                 _kill(child)
         message = lines.next(0.02)
@@ -152,13 +152,21 @@ def _watch(child: int, task: Task, lines: _Lines) -> tuple[int, str]:
                 os.kill(child, signal.SIGTERM)
 
 
-def _resident(child: int) -> int:
+def _resident(child: int, workers: int) -> int:
+    """Bytes of the task's process and of those that train with it; pages that they share count for each."""
     import psutil
 
     try:
-        return psutil.Process(child).memory_info().rss
+        process = psutil.Process(child)
+        # Looking for children reads the names of all processes there are: not where there is no need.
+        together = [process, *(process.children() if workers > 1 else ())]
     except psutil.Error:
         return 0
+    held = 0
+    for each in together:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            held += each.memory_info().rss
+    return held
 
 
 def _kill(child: int) -> None:
@@ -168,7 +176,7 @@ def _kill(child: int) -> None:
 
 
 def _child(task: Task, out: int) -> int:
-    _die_with_parent()
+    die_with_parent()
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     os.close(0)
@@ -227,8 +235,8 @@ def _reporter(out: int) -> Callable[[float, str], None]:
     return progress
 
 
-def _die_with_parent() -> None:
-    """On Linux a task must not outlive its worker."""
+def die_with_parent() -> None:
+    """On Linux a process that calls this does not outlive the one that started it."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

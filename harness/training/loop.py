@@ -20,10 +20,11 @@ from harness.training.clock import Clock
 from harness.training.config import TrainConfig
 from harness.training.history import HistoryRow
 from harness.training.position import Position
+from harness.training.ranks import ALONE, Ranks
 from harness.training.result import TrainingResult
 from harness.training.resume import ResumeFile
 from harness.training.seeds import seed_everything
-from harness.training.snapshot import Snapshot, restore, take
+from harness.training.snapshot import Snapshot, restore, share, take
 from harness.training.step import compile_ahead, training_step
 from harness.training.stopping import ShouldStop, Stopped, never
 from harness.training.update import Update
@@ -52,6 +53,7 @@ def train(
     should_stop: ShouldStop = never,
     micro_batches: int = 1,
     on_point: OnPoint | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train `model` (already on `device`), or fit it where it is estimated in closed form.
 
@@ -65,14 +67,20 @@ def train(
         micro_batches: parts of a batch, see `training_step`; as many as were when the state was
             written, where those were more.
         on_point: told after each point of the learning curve.
+        ranks: the processes that train this model together, each of which calls this. `resume`,
+            `should_stop`, `on_progress` and `on_point` are the first one's alone, and so is the result:
+            one that stops ends the others. A model in closed form is fitted by one process.
 
-    Raises: PluginError for a model without anything to train; Stopped, once the state is written.
+    Raises: PluginError for a model without anything to train; Stopped, once the state is written;
+        ExchangeFailed where another rank is gone; HarnessError where the ranks drift apart.
     """
     device = torch.device(device)
     seed_everything("training", seed)
     if isinstance(model, ClosedForm):
         return _Training(model, dataset, config, seed, device).fit(model)
-    training = _Training(model, dataset, config, seed, device, resume, should_stop, micro_batches, on_point)
+    training = _Training(
+        model, dataset, config, seed, device, resume, should_stop, micro_batches, on_point, ranks
+    )
     return training.run(on_progress or (lambda step, steps, bits: None))
 
 
@@ -90,6 +98,7 @@ class _Training:
         should_stop: ShouldStop = never,
         micro_batches: int = 1,
         on_point: OnPoint | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
         self.dataset = dataset
@@ -98,6 +107,8 @@ class _Training:
         self.resume = resume
         self.should_stop = should_stop
         self.on_point = on_point
+        self.seed = seed
+        self.ranks = ranks
         self.batches = TrainingBatches(
             dataset.splits["train"],
             batch_size=config.batch_size,
@@ -109,12 +120,16 @@ class _Training:
         self.at = Position(micro_batches=micro_batches)
 
     def run(self, on_progress: OnProgress) -> TrainingResult:
-        update = Update(self.model, self.config)
-        anew = not self._continue(update)
+        update = Update(self.model, self.config, self.ranks)
+        self._continue(update)
+        if self.ranks.count > 1:
+            self.at = Position.from_plain(share(update, self.device, asdict(self.at), self.ranks))
+        anew = not self.at.history
         if anew:
             self._record(update.average)
         self.model.train()
         compile_seconds = compile_ahead(update, *self.batches[0], micro_batches=self.at.micro_batches)
+        self.ranks.wait()  # the clock counts nobody's compiling
         if anew:  # compiling once more to continue is not the model's cost
             self.at.compile_seconds = compile_seconds
         while not self._over():
@@ -150,6 +165,7 @@ class _Training:
         with self.clock:
             while not self._at_point():
                 tokens, lengths = self.batches[at.step]
+                self.ranks.seed(self.seed, at.step)
                 applied = training_step(update, tokens, lengths, micro_batches=at.micro_batches)
                 count = int(lengths.sum())
                 at.bits += applied.loss * count
@@ -187,15 +203,15 @@ class _Training:
         self.at.seconds = self.clock.seconds
         return take(update, self.device, asdict(self.at))
 
-    def _continue(self, update: Update) -> bool:
-        """Take up what an earlier process has left; false where that is nothing of use."""
+    def _continue(self, update: Update) -> None:
+        """Take up what an earlier process has left, if that is of use."""
         if self.resume is None or (snapshot := self.resume.read()) is None:
-            return False
+            return
         try:
             restore(snapshot, update, self.device)
         except HarnessError as error:
             self.resume.ignore(error)
-            return False
+            return
         asked = self.at.micro_batches
         self.at = Position.from_plain(snapshot.numbers["position"])
         self.at.micro_batches = max(self.at.micro_batches, asked)
@@ -204,18 +220,11 @@ class _Training:
             "continues at step %d of %d, after %.0f s of training",
             *(self.at.step, self.config.steps, self.at.seconds),
         )
-        return True
 
     def _record(self, weights: dict[str, Tensor]) -> None:
         """A point of the learning curve, with the averaged weights."""
-        with evaluating(self.model, weights):
-            validation = split_nll(
-                self.model,
-                self.dataset.splits["validation"],
-                window=self.config.crop,
-                max_clips=self.config.validation_clips,
-                device=self.device,
-            )
+        self.ranks.check_equal(self.model)
+        validation_bits = self._validate(weights) if self.ranks.is_first else math.nan
         at = self.at
         since = at.tokens - (at.history[-1].tokens if at.history else 0)
         at.history.append(
@@ -225,12 +234,23 @@ class _Training:
                 tokens=at.tokens,
                 learning_rate=at.learning_rate,
                 nll_bits_train=at.bits / since if since else math.nan,
-                nll_bits_validation=validation.bits,
+                nll_bits_validation=validation_bits,
             )
         )
         at.bits = 0.0
         if self.on_point is not None:
             self.on_point(at.history)
+
+    def _validate(self, weights: dict[str, Tensor]) -> float:
+        with evaluating(self.model, weights):
+            validation = split_nll(
+                self.model,
+                self.dataset.splits["validation"],
+                window=self.config.crop,
+                max_clips=self.config.validation_clips,
+                device=self.device,
+            )
+        return validation.bits
 
     def _divergence(self, update: Update) -> str:
         """Why the training failed, or nothing."""
@@ -254,6 +274,7 @@ class _Training:
             skipped_updates=skipped,
             compile_seconds=self.at.compile_seconds,
             micro_batches=self.at.micro_batches,
+            workers=self.ranks.count,
             resumes=() if self.resume is None else self.resume.resumes,
             diverged=bool(reason),
             reason=reason,

@@ -25,6 +25,8 @@ class TrainingResult:
     """Before the clock started; None: nothing was compiled."""
     micro_batches: int = 1
     """Parts in which the batch of an update was worked through, at the end."""
+    workers: int = 1
+    """Processes that shared each batch, at the end."""
     resumes: Sequence[Mapping[str, Any]] = ()
     """Each time that the training was continued, as `ResumeFile` says."""
     diverged: bool = False
@@ -40,4 +42,5 @@ class TrainingResult:
             "skipped_updates": self.skipped_updates,
             **({} if self.compile_seconds is None else {"compile_seconds": self.compile_seconds}),
             **({} if self.micro_batches == 1 else {"gradient_accumulation": self.micro_batches}),
+            **({} if self.workers == 1 else {"workers": self.workers}),
         }

@@ -28,15 +28,19 @@ def seed_everything(purpose: Purpose, seed: int) -> None:
     Where torch has no deterministic kernel (a few on CUDA) it warns and runs on. cuBLAS needs
     CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment before it starts.
     """
-    derived = derive_seed(purpose, seed)
-    random.seed(derived)
-    np.random.seed(derived % 2**32)  # for plugins that draw from numpy's global state
-    torch.manual_seed(derived)
+    seed_generators(derive_seed(purpose, seed))
     torch.use_deterministic_algorithms(True, warn_only=True)
     # A debugging aid of the above that writes nan into fresh memory: it would slow every timing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False  # would pick kernels by a race
+
+
+def seed_generators(derived: int) -> None:
+    """Python's, numpy's and torch's own, on every device, from a number that `derive_seed` gave."""
+    random.seed(derived)
+    np.random.seed(derived % 2**32)  # for plugins that draw from numpy's global state
+    torch.manual_seed(derived)
 
 
 def generator(purpose: Purpose, seed: int, device: torch.device | str = "cpu") -> torch.Generator:

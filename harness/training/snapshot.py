@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.errors import HarnessError
 from harness.training.checkpoint import state_of
 from harness.training.random_states import random_states, set_random_states
+from harness.training.ranks import Ranks
 from harness.training.tensor_file import differences
 from harness.training.update import Update
 
@@ -69,6 +70,22 @@ def restore(snapshot: Snapshot, update: Update, device: torch.device) -> None:
     _load_moments(moments, update)
     update.applied, update.skipped = snapshot.numbers["applied"], snapshot.numbers["skipped"]
     set_random_states(snapshot.numbers["random"], _part(snapshot.tensors, "random"), device)
+
+
+def share(
+    update: Update, device: torch.device, position: Mapping[str, Any], ranks: Ranks
+) -> Mapping[str, Any]:
+    """Every rank's update becomes as the first one's is; the position of that one.
+
+    Raises: ExchangeFailed
+    """
+    own = take(update, device, position)
+    sent = {name: value.detach().cpu() for name, value in own.tensors.items()} if ranks.is_first else {}
+    state = ranks.from_first(Snapshot(numbers=own.numbers, tensors=sent))
+    if not ranks.is_first:
+        restore(state, update, device)
+    found: Mapping[str, Any] = state.numbers["position"]
+    return found
 
 
 def _distinct(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

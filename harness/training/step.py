@@ -22,7 +22,7 @@ def training_step(update: Update, tokens: Tensor, lengths: Tensor, *, micro_batc
 
     In `micro_batches` parts no more than one of them is in memory at a time. The update is that of the
     whole batch up to rounding, ragged or not, for models whose rows do not know of each other; dropout
-    draws other masks of the same law.
+    draws other masks of the same law. So it is where several ranks share the batch.
     """
     with precision(update.config.precision):
         return update.apply_sum(_losses(update, tokens, lengths, micro_batches))
@@ -61,10 +61,12 @@ def batch_loss(
 
 
 def _losses(update: Update, tokens: Tensor, lengths: Tensor, parts: int) -> Iterator[Tensor]:
-    """Losses that add up to the batch's, each computed when it is asked for.
+    """Losses that add up to the batch's, those of all ranks together; each computed when it is asked for.
 
     Weighted by true tokens, not by rows: a mean of the parts' means would be another loss.
     """
     among = lengths.sum()
+    tokens, lengths = update.ranks.rows(tokens), update.ranks.rows(lengths)
+    parts = min(parts, len(tokens))  # a rank may have fewer rows than the first
     for rows, true in zip(tokens.tensor_split(parts), lengths.tensor_split(parts), strict=True):
         yield batch_loss(update.forward, rows, true, update.config, among=among)

@@ -19,6 +19,7 @@ from harness.contracts import ParameterGroup
 from harness.errors import PluginError
 from harness.training.average import copy_weights, move_average
 from harness.training.config import TrainConfig
+from harness.training.ranks import ALONE, Ranks
 from harness.training.schedule import learning_rate
 
 
@@ -37,6 +38,7 @@ class Update:
     """Applies losses to a model.
 
     Attributes:
+        ranks: the processes whose losses add up to that of the batch, and their gradients with them.
         forward: the model's forward pass in training, compiled where the config says so.
         optimizer: torch.optim.AdamW, one group per `ParameterGroup` and decay choice.
         average: the averaged weights by parameter name, on the model's device.
@@ -45,9 +47,10 @@ class Update:
     Raises: PluginError for a model whose `optimizer_groups` do not fit its parameters.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+    def __init__(self, model: nn.Module, config: TrainConfig, ranks: Ranks = ALONE) -> None:
         self.model = model
         self.config = config
+        self.ranks = ranks
         self.forward: Callable[[Tensor], Tensor] = torch.compile(model) if config.compile else model
         self.optimizer = _adamw(model, config)
         self.average: dict[str, Tensor] = copy_weights(model)
@@ -68,9 +71,10 @@ class Update:
         for loss in losses:
             loss.backward()
             parts.append(loss.detach())
+        loss_tensor = self.ranks.add_up(self.parameters, _sum(parts))
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm_tensor = get_total_norm(gradients)
-        loss_value, norm = torch.stack((_sum(parts).to(norm_tensor), norm_tensor)).tolist()
+        loss_value, norm = torch.stack((loss_tensor.to(norm_tensor), norm_tensor)).tolist()
         rate = learning_rate(self.config, self.applied)
         skip = self._explodes(loss_value, norm)
         if skip:
