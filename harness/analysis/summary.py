@@ -46,6 +46,7 @@ SETTINGS = frozenset({"seed", "layers", "width", "threads", "train_steps", "trai
 PARTS = (
     *("mean", "low", "high", "n", "iqm", "iqm_low", "iqm_high"),
     *("difference", "difference_low", "difference_high", "pairs", "p", "p_corrected", "detectable"),
+    *("difference_low_corrected", "difference_high_corrected"),
     *("improvement", "improvement_low", "improvement_high", "verdict", "standing"),
 )
 """What a summary says of a measured column `x`, each in a column `x_…`; see `summarise`."""
@@ -62,6 +63,8 @@ def summarise(
         x_difference, …_low, …_high, x_pairs: to the base, paired by seed; the interval is of this
             comparison alone
         x_p, x_p_corrected: of no difference; corrected for all variants of the column (Holm)
+        x_difference_low_corrected, …_high_…: the wider interval that leaves out zero where the verdict is
+            better or worse
         x_detectable: the smallest difference that had a chance of 80 % to be seen
         x_improvement, …_low, …_high: how often a seed of it does better than a seed of the base, with
             its bootstrap interval from `ENOUGH` seeds on
@@ -136,6 +139,8 @@ def _to_base(contrast: Contrast | None, family: int) -> dict[str, Any]:
         "pairs": difference.n,
         "p": contrast.p,
         "p_corrected": contrast.p_corrected,
+        "difference_low_corrected": contrast.low_corrected,
+        "difference_high_corrected": contrast.high_corrected,
         "detectable": smallest_difference(contrast.deviation, difference.n, comparisons=max(1, family)),
         "verdict": contrast.verdict,
     }

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis.figures.scaling import fit
+from harness.analysis.summary import summarise
 from harness.contracts import FigureData, NotEnoughData
 from tests.analysis.test_figures import build, texts
 
@@ -64,6 +65,21 @@ def test_a_forest_shows_differences_paired_by_seed(data):
     assert numbers.loc["layers=1", "mean"] == pytest.approx((values["layers=1"] - values["base"]).mean())
     assert numbers.loc["mixer=attention", "n"] == 2  # one of its seeds diverged
     assert "base" not in numbers.index and "layers=4" not in numbers.index
+
+
+def test_a_forest_shows_what_the_verdict_of_the_table_goes_by(data, columns):
+    numbers = build("forest", columns=["nll_bits_test"]).numbers(data).set_index("variant")
+    summary = summarise(data.table, columns, data.variants, data.base).set_index("variant")
+    apart = (numbers["low_corrected"] > 0) | (numbers["high_corrected"] < 0)
+    assert apart.any() and not apart.all()
+    for variant, row in numbers.iterrows():
+        said = summary.loc[variant]
+        assert row["verdict"] == said["nll_bits_test_verdict"]
+        assert apart[variant] == (row["verdict"] in {"better", "worse"})
+        assert row["low_corrected"] == pytest.approx(said["nll_bits_test_difference_low_corrected"])
+        assert row["low_corrected"] <= row["low"] <= row["mean"] <= row["high"] <= row["high_corrected"]
+    shown = " ".join(texts(build("forest").draw(data)).split())
+    assert "thick bar: 95 %" in shown and "thin bar: widened for all comparisons" in shown
 
 
 def test_one_seed_has_points_and_no_interval(make_data):

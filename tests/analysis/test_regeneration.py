@@ -15,7 +15,7 @@ REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "pooling_ablat
 VARIANTS = ("base", "mixer=lru", "transformer", "unigram")
 GONE = ("mixer=lru", 1)
 
-TOGETHER = ("p_corrected", "detectable", "verdict", "standing")
+TOGETHER = ("_corrected", "detectable", "verdict", "standing")
 """What a row of the summary says by the side of the others: the level is shared, the best is one of them."""
 
 

@@ -158,6 +158,44 @@ def test_an_infinite_value_gets_no_verdict():
     assert contrasts(frame, "base", "lower")["a"].verdict == "-"
 
 
+@given(
+    st.integers(2, 8),
+    st.integers(1, 8),
+    st.floats(0.0, 12.0),
+    st.sampled_from(["lower", "higher"]),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_corrected_interval_leaves_out_zero_exactly_where_the_verdict_is_better_or_worse(
+    seeds, variants, shift, better, seed
+):
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(random.normal(size=(seeds, 1 + variants)) + shift * np.arange(1 + variants) ** 2)
+    frame.columns = ["base", *map(str, range(variants))]
+    for found in contrasts(frame, "base", better).values():
+        low, high = found.low_corrected, found.high_corrected
+        side = "better" if (low > 0) == (better == "higher") else "worse"
+        assert found.verdict == ("indistinguishable" if low <= 0 <= high else side)
+        assert low <= found.difference.low + 1e-9 and found.difference.high <= high + 1e-9
+
+
+def test_the_corrected_interval_of_the_smallest_p_value_is_that_of_bonferroni(values):
+    found = contrasts(values, "base", "lower")
+    smallest = min(found.values(), key=lambda each: each.p if each.p == each.p else 2)
+    differences = (values["b"] - values["base"]).to_numpy()
+    low, high = stats.t.interval(1 - 0.05 / 3, 3, differences.mean(), stats.sem(differences))
+    assert found["b"] is smallest
+    assert (smallest.low_corrected, smallest.high_corrected) == pytest.approx((low, high))
+
+
+def test_what_never_varies_has_an_interval_without_width_and_one_seed_has_none(values):
+    frame = pd.DataFrame({"base": [8.0] * 3, "same": [8.0] * 3, "more": [16.0] * 3})
+    found = contrasts(frame, "base", "lower")
+    assert (found["same"].low_corrected, found["same"].high_corrected) == (0.0, 0.0)
+    assert (found["more"].low_corrected, found["more"].high_corrected) == (8.0, 8.0)
+    assert math.isnan(contrasts(values, "base", "lower")["once"].low_corrected)
+
+
 # -------------------------------------------------------------------------------------- correction
 
 

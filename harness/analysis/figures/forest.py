@@ -1,4 +1,8 @@
-"""Differences to the base, paired by seed: one row a variant, one panel a metric."""
+"""Differences to the base, paired by seed: one row a variant, one panel a metric.
+
+Two intervals, one drawn over the other: of a comparison asked alone, and the wider one that agrees with
+the verdict of the table, which counts how many comparisons the column has.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness.analysis import style
 from harness.analysis.figures.curves import references, without_references
 from harness.analysis.quantities import quantity
-from harness.analysis.statistics import Estimate, by_seed, paired_difference
+from harness.analysis.statistics import Contrast, by_seed, contrasts
 from harness.contracts import FigureData, NotEnoughData
 
 if TYPE_CHECKING:
@@ -33,14 +37,21 @@ class Forest:
         self.config = config
 
     def numbers(self, data: FigureData) -> pd.DataFrame:
-        """One row a variant and column: mean difference, 95 % interval, pairs of seeds."""
+        """One row a variant and column: mean difference, both intervals, pairs of seeds, verdict."""
         import pandas as pd
 
         return pd.DataFrame(
             [
-                {"variant": variant, "column": column, **difference._asdict()}
+                {
+                    "variant": variant,
+                    "column": column,
+                    **found.difference._asdict(),
+                    "low_corrected": found.low_corrected,
+                    "high_corrected": found.high_corrected,
+                    "verdict": found.verdict,
+                }
                 for column, differences in self._panels(data).items()
-                for variant, difference in differences.items()
+                for variant, found in differences.items()
             ]
         ).sort_values(
             "variant", key=lambda c: c.map({v: n for n, v in enumerate(data.variants)}), kind="stable"
@@ -58,15 +69,14 @@ class Forest:
             axes.set_xlabel(_label(column))
         grid[0].set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
         grid[0].set_ylim(len(variants) - 0.4, -0.6)
-        several = any(value.n > 1 for values in panels.values() for value in values.values())
-        bars = "bar: 95 % t interval, one comparison at a time" if several else "one pair of seeds each"
         style.note(
             figure,
-            f"Differences to {style.label(data.base)}, paired by seed; {bars}.{without_references(data)}",
+            f"Differences to {style.label(data.base)}, paired by seed; {_bars(panels)}"
+            f"{without_references(data)}",
         )
         return figure
 
-    def _panels(self, data: FigureData) -> dict[str, dict[str, Estimate]]:
+    def _panels(self, data: FigureData) -> dict[str, dict[str, Contrast]]:
         """column -> variant -> difference, of what some variant shares a seed with the base in."""
         counted = references(data)
         panels = {}
@@ -77,11 +87,11 @@ class Forest:
             if data.base not in values:
                 continue
             found = {
-                variant: paired_difference(values[variant], values[data.base])
-                for variant in data.variants
-                if variant in values and variant != data.base and variant not in counted
+                variant: each
+                for variant, each in contrasts(values, data.base, quantity(column).better).items()
+                if variant not in counted and each.difference.n and not isnan(each.difference.mean)
             }
-            found = {variant: value for variant, value in found.items() if value.n and not isnan(value.mean)}
+            found = {variant: found[variant] for variant in data.variants if variant in found}
             if found:
                 panels[column] = found
         if not panels:
@@ -91,23 +101,36 @@ class Forest:
         return panels
 
 
+def _bars(panels: Mapping[str, Mapping[str, Contrast]]) -> str:
+    """What the bars are, in the small print."""
+    if all(each.difference.n < 2 for found in panels.values() for each in found.values()):
+        return "one pair of seeds each."
+    return (
+        "thick bar: 95 % t interval of one comparison asked alone; thin bar: widened for all comparisons "
+        "of the column (Holm), it leaves out zero exactly where the verdict is better or worse."
+    )
+
+
 def _draw_panel(
-    axes: Axes, differences: Mapping[str, Estimate], variants: list[str], looks: Mapping[str, style.Look]
+    axes: Axes, differences: Mapping[str, Contrast], variants: list[str], looks: Mapping[str, style.Look]
 ) -> None:
     axes.axvline(0.0, color=style.GREY, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
     for row, variant in enumerate(variants):
-        if variant in differences:
-            value, look = differences[variant], looks[variant]
-            axes.errorbar(
-                value.mean,
-                row,
-                xerr=None if isnan(value.half_width) else value.half_width,
-                ecolor=look.colour,
-                elinewidth=1.2,
-                markersize=5,
-                zorder=3,
-                **look.point(),
-            )
+        if variant not in differences:
+            continue
+        found, look = differences[variant], looks[variant]
+        ends = ((found.low_corrected, found.high_corrected, 0.7), (*found.difference[1:3], 2.4))
+        for low, high, thickness in ends:
+            if not isnan(low):
+                axes.plot(
+                    [low, high],
+                    [row, row],
+                    color=look.colour,
+                    linewidth=thickness,
+                    solid_capstyle="butt",
+                    zorder=2,
+                )
+        axes.plot(found.difference.mean, row, linestyle="none", markersize=5, zorder=3, **look.point())
     axes.locator_params(axis="x", nbins=4)
     axes.grid(axis="y", visible=False)
     axes.tick_params(left=False)

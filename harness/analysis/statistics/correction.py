@@ -25,6 +25,11 @@ def holm(p: ArrayLike, *, weights: ArrayLike | None = None, comparisons: int | N
     comparisons: of how many these are a part; more than are given where those at hand were chosen by
         the data, as all comparisons with the best are among the comparisons of all pairs.
     """
+    return np.minimum(1.0, uncut(p, weights=weights, comparisons=comparisons))
+
+
+def uncut(p: ArrayLike, *, weights: ArrayLike | None = None, comparisons: int | None = None) -> NDArray[Any]:
+    """As `holm`, not cut off at 1: the p values multiplied by what each of them is corrected by."""
     values = np.asarray(p, dtype=float)
     given = np.ones_like(values) if weights is None else np.broadcast_to(weights, values.shape)
     weight = np.where(np.isnan(values), 0.0, given)
@@ -36,7 +41,7 @@ def holm(p: ArrayLike, *, weights: ArrayLike | None = None, comparisons: int | N
     if comparisons is not None:
         left = left + np.maximum(0.0, comparisons - left[..., :1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = np.where(np.isnan(p_sorted), math.nan, np.minimum(1.0, p_sorted * left / w_sorted))
+        scaled = np.where(np.isnan(p_sorted), math.nan, p_sorted * left / w_sorted)
     corrected = np.empty_like(values)
     np.put_along_axis(corrected, order, np.fmax.accumulate(scaled, axis=-1), axis=-1)
     return np.where(np.isnan(values), math.nan, corrected)

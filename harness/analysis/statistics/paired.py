@@ -4,7 +4,9 @@
 
 Seeds share the order of the data across variants, so what they have in common cancels. The variants
 of one column are one family: with thirteen comparisons at 5 % each, two suites in five would hold a
-false verdict. Their p values are corrected by Holm's method.
+false verdict. Their p values are corrected by Holm's method, p_corrected = min(1, f p), and
+each difference has a wider interval besides, at the level α / f, which leaves out zero exactly where
+p_corrected is at most α.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from harness.analysis.statistics.correction import holm
+from harness.analysis.statistics.correction import uncut
 from harness.analysis.statistics.estimates import (
     CONFIDENCE,
     Direction,
@@ -42,6 +44,9 @@ class Contrast(NamedTuple):
     """Of this comparison alone."""
     p_corrected: float
     """For all comparisons of the family; what the verdict goes by."""
+    low_corrected: float
+    high_corrected: float
+    """The interval that agrees with the verdict: it leaves out zero where `p_corrected` is small enough."""
     verdict: Verdict
 
 
@@ -79,15 +84,19 @@ def contrasts(
         differences = others.to_numpy(dtype=float) - values[[base]].to_numpy(dtype=float)
     found = t_interval(differences, confidence)
     p = p_value(found)
-    corrected = holm(p, comparisons=comparisons)
+    scaled = uncut(p, comparisons=comparisons)
+    corrected = np.minimum(1.0, scaled)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.where(p > 0, scaled / p, max(1, np.isfinite(p).sum()))
+    low, high = _interval(found, (1 - confidence) / factor)
     deviations = found.error * np.sqrt(found.n)
-    columns = (*found[:4], deviations, p, corrected)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
+    alone = (Estimate(*row) for row in zip(*(column.tolist() for column in found[:4]), strict=True))
+    rest = zip(*(column.tolist() for column in (deviations, p, corrected, low, high)), strict=True)
     return {
         str(variant): Contrast(
-            Estimate(mean, low, high, n), deviation, own, all_, _verdict(mean, all_, better, confidence)
+            difference, *own, verdict=_verdict(difference.mean, own[2], better, confidence)
         )
-        for variant, (mean, low, high, n, deviation, own, all_) in zip(others.columns, rows, strict=True)
+        for variant, difference, own in zip(others.columns, alone, rest, strict=True)
     }
 
 
@@ -115,6 +124,15 @@ def p_value(means: Means, against: float | NDArray[Any] = 0.0) -> NDArray[Any]:
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.where(away == 0, 0.0, away / means.error)
     return np.where(known, 2 * stdtr(np.where(known, means.n - 1, 1), -t), math.nan)
+
+
+def _interval(means: Means, level: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Student's t interval of each mean at a level of its own: the chance that it misses."""
+    from scipy.special import stdtrit
+
+    known = ~np.isnan(means.error)
+    half = -stdtrit(np.where(known, means.n - 1, 1), np.where(known, level, 1.0) / 2) * means.error
+    return means.mean - half, means.mean + half
 
 
 def _verdict(mean: float, p: float, better: Direction, confidence: float) -> Verdict:
