@@ -90,13 +90,18 @@ def contrasts(
         factor = np.where(p > 0, scaled / p, max(1, np.isfinite(p).sum()))
     low, high = _interval(found, (1 - confidence) / factor)
     deviations = found.error * np.sqrt(found.n)
-    alone = (Estimate(*row) for row in zip(*(column.tolist() for column in found[:4]), strict=True))
-    rest = zip(*(column.tolist() for column in (deviations, p, corrected, low, high)), strict=True)
+    alone = [Estimate(*row) for row in zip(*(column.tolist() for column in found[:4]), strict=True)]
     return {
         str(variant): Contrast(
-            difference, *own, verdict=_verdict(difference.mean, own[2], better, confidence)
+            alone[place],
+            float(deviations[place]),
+            float(p[place]),
+            float(corrected[place]),
+            float(low[place]),
+            float(high[place]),
+            _verdict(alone[place].mean, corrected[place], better, confidence),
         )
-        for variant, difference, own in zip(others.columns, alone, rest, strict=True)
+        for place, variant in enumerate(others.columns)
     }
 
 
