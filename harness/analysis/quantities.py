@@ -49,6 +49,7 @@ KNOWN: Mapping[str, Quantity] = {
     "real_time_factor": Quantity("Real-time factor", "", "higher"),
     "flops_per_token": Quantity("Forward cost", "FLOP", "lower"),
     "parameters": Quantity("Parameters", terse="Params"),
+    "length": Quantity("Length of a clip", "samples"),
     "train_step_ms_iqr": Quantity("Training step, interquartile range", "ms"),
     "train_seconds": Quantity("Training time", "s"),
 }

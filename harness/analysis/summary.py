@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
-SETTINGS = frozenset({"seed", "layers", "width", "threads", "train_steps", "train_tokens"})
+SETTINGS = frozenset({"seed", "layers", "width", "length", "threads", "train_steps", "train_tokens"})
 """Numeric columns of a table that were chosen, not measured."""
 
 PARTS = (

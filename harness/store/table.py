@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import configuration
+from harness.errors import HarnessError
 from harness.store.record import Record
 from harness.store.store import Store
 from harness.suite.trial import Trial
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 IDENTITY = ("variant", "seed", "key", "status", "error")
-CONFIGURATION = ("model", "mixer", "pooling", "layers", "width")
+CONFIGURATION = ("model", "mixer", "pooling", "layers", "width", "length")
 PROVENANCE = (
     *("dataset", "dataset_version", "device", "device_name", "threads", "precision", "scan_backend"),
     *("torch_version", "git_commit", "git_dirty", "started_at"),
@@ -117,8 +119,18 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
         "pooling": _text(model.get("pooling")),
         "layers": _text(model.get("layers")),
         "width": _text(model.get("width")),
+        "length": _length(config),
         "precision": config["train"]["precision"],
     }
+
+
+def _length(config: Mapping[str, Any]) -> int | None:
+    """Tokens of a clip in training; None where the data set is known to a plugin alone that is not here."""
+    try:
+        whole = int(configuration.resolve("datasets", config["data"]).config.length)
+    except HarnessError:
+        return None
+    return min(config["train"].get("crop") or whole, whole)
 
 
 def _names(spec: Any) -> str:

@@ -97,6 +97,16 @@ def test_a_table_has_a_row_for_every_trial_missing_ones_too():
     assert columns.index("nll_bits_test") < columns.index("zeta")
 
 
+def test_a_row_has_the_length_of_a_training_clip_whether_the_trial_ended_or_not():
+    def trial(data, **train):
+        return Trial("base", 0, {**CONFIG, "data": data, "train": {**CONFIG["train"], **train}})
+
+    second = {"name": "synthetic_digits", "sample_rate": 8000, "seconds": 1.0}
+    trials = [trial(second), trial(second, crop=480), trial({"name": "of_a_plugin_that_is_not_here"})]
+    lengths = build_table([(each, None) for each in trials])["length"]
+    assert lengths[:2].tolist() == [8000, 480] and lengths.isna()[2]
+
+
 def test_learning_curves_are_stacked_with_their_trial(tmp_path):
     folder = tmp_path / "trials" / TRIAL.folder_name
     folder.mkdir(parents=True)
