@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+import harness.analysis.page.beside as beside_module
 from harness.analysis.page.answers import answers
 from harness.analysis.page.differences import differences
+from harness.analysis.published import Comparison
 from harness.analysis.summary import summarise
 from tests.analysis.conftest import COLUMNS, synthetic_data
 from tests.analysis.pages import page_of
@@ -102,6 +104,24 @@ def test_published_numbers_stand_beside_ours_with_what_speaks_against_comparing(
     text = Elements(page).text
     assert "sc09/sashimi Test NLL 1.891" in text
     assert "no: ours is on synthetic_digits, theirs on sc09" in text
+
+
+def test_where_nothing_published_can_be_compared_it_is_folded_away_and_says_so(page):
+    found = Elements(page)
+    section = page[page.index('<section id="published">') :]
+    section = section[: section.index("</section>")]
+    assert "None of them can be compared with ours." in section
+    assert section.index("<details>") < section.index('id="published-table"') < section.index("</details>")
+    assert re.search(r"\d+ published numbers, each with what speaks against it", found.text)
+
+
+def test_where_something_published_can_be_compared_it_lies_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(beside_module, "comparable", lambda row, *_: Comparison(row.model == "sashimi", ""))
+    section = page_of(tmp_path, synthetic_data(), COLUMNS)
+    section = section[section.index('<section id="published">') :]
+    section = section[: section.index("</section>")]
+    assert re.search(r"\d+ of \d+ can be compared with ours", section)
+    assert "<details>" not in section and 'id="published-table"' in section
 
 
 def test_failures_show_their_error_and_the_end_of_their_log(page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -23,12 +24,19 @@ HEADERS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    table: Table
+    comparable: int
+    """Of its rows, those that can be held against ours."""
+
+
 def beside(
     table: pd.DataFrame,
     columns: Mapping[str, Column],
     configs: Mapping[str, Mapping[str, Any]],
     base: str,
-) -> Table | None:
+) -> Beside | None:
     """What is published in the quantities that the suite measured; ours is the variant of the same
     name, or the base, in the mean over seeds. None where no trial succeeded.
 
@@ -46,7 +54,7 @@ def beside(
     ]
     if not published(dataset):
         quantities = [name for name in quantities if name == "nll_bits_test"]
-    cells = []
+    cells, count = [], 0
     for row in rows:
         variant = row.model if row.model in {*ok["variant"]} else base
         own = ok[ok["variant"] == variant]
@@ -59,6 +67,7 @@ def beside(
             if theirs is None:
                 continue
             found = comparable(row, protocol, name)
+            count += found.comparable
             verdict = ("yes" if found.comparable else "no") + (f": {found.reason}" if found.reason else "")
             ours = float(own[name].mean())
             cells.append(
@@ -71,4 +80,4 @@ def beside(
                     Cell(text=row.source, wide=True),
                 ]
             )
-    return Table(headers=HEADERS, rows=cells) if cells else None
+    return Beside(table=Table(headers=HEADERS, rows=cells), comparable=count) if cells else None

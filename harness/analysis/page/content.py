@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.analysis.layout import Header, Layout, lay_out
 from harness.analysis.page.answers import Answer, answers
-from harness.analysis.page.beside import beside
+from harness.analysis.page.beside import Beside, beside
 from harness.analysis.page.differences import Difference, differences
 from harness.analysis.page.listening import REAL_CLIPS, Sounds, sounds_of
 from harness.analysis.page.media import Budget, picture
@@ -79,7 +79,7 @@ class Page:
     changes: Sequence[Changes]
     failures: Sequence[Failure]
     failures_left_out: int
-    published: Table | None
+    published: Beside | None
     facts: Sequence[Fact]
     notes: Sequence[str]
 
