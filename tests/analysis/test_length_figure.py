@@ -53,7 +53,7 @@ def marks(axes, marker):
 
 def test_the_exponents_of_every_model_and_column_are_found_again(figure):
     lines = figure.numbers(data(seeds=(0, 1))).groupby("line").first()
-    assert [*lines.index] == ["poolformer,seconds=1000", "transformer,seconds=1000"]
+    assert [*lines.index] == ["poolformer", "transformer"]
     assert lines["train_step_ms_exponent"].tolist() == pytest.approx([1.0, 2.0], abs=1e-6)
     assert lines["peak_memory_mib_exponent"].tolist() == pytest.approx([1.0, 2.0])
     assert lines["generate_samples_per_second_exponent"].tolist() == pytest.approx([0.0, -1.0], abs=1e-9)
@@ -109,3 +109,21 @@ def test_two_lengths_are_a_line_without_an_exponent(figure):
     numbers = figure.numbers(data(lengths=[1000, 2000]))
     assert numbers["train_step_ms_exponent"].isna().all()
     figure.draw(data(lengths=[1000, 2000]))
+
+
+def test_lines_of_one_model_are_told_apart_by_what_they_differ_in(figure):
+    table = data().table
+    unpooled = table[table["model"] == "poolformer"].assign(pooling="[1, 1]")
+    unpooled["variant"] += ",pooling=[1, 1]"
+    both = pd.concat([table, unpooled], ignore_index=True)
+    variants = [*both["variant"].unique()]
+    numbers = figure.numbers(
+        FigureData(table=both, history=pd.DataFrame(), variants=variants, base=variants[0])
+    )
+    assert [*numbers["line"].unique()] == ["poolformer pooling=", "transformer", "poolformer pooling=[1, 1]"]
+
+
+def test_a_speed_of_less_than_the_whole_clip_says_so(figure):
+    assert "Drawing ended early" not in texts(figure.draw(data(generate_steps=16000)))
+    shown = " ".join(texts(figure.draw(data(generate_steps=2000))).split())
+    assert "after 2,000 samples of a clip" in shown

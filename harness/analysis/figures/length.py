@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("train_step_ms", "peak_memory_mib", "generate_samples_per_second")
+GENERATION = "generate_samples_per_second"
+COLUMNS = ("train_step_ms", "peak_memory_mib", GENERATION)
 SETTINGS = ("model", "mixer", "pooling", "layers", "width")
 """What the trials of one line share; length apart."""
+DRAWN = "generate_steps"
+"""Samples of a clip behind the speed of drawing."""
 BEYOND = {"out_of_memory": "x", "timeout": "+"}
 """Status -> mark of a length that a model did not manage."""
 
@@ -51,7 +54,7 @@ class Length:
     def numbers(self, data: FigureData) -> pd.DataFrame:
         """One row a trial with a length, in order of line, length and seed; with the exponents of its line.
 
-        A line is called by the first of its variants.
+        A line is called by its model, and by what tells it from other lines of that model.
         """
         columns, rows = self._rows(data)
         for column in columns:
@@ -91,14 +94,16 @@ class Length:
         rows = rows[measured | rows["status"].isin([*BEYOND])]
         rows[columns] = rows[columns].where(rows["status"] == "ok")
         own = rows.groupby([*SETTINGS], dropna=False, sort=False)
-        rows["line"] = own["variant"].transform("first")
         several = own["length"].transform("nunique").ge(2) & own[columns[0]].transform("count").gt(0)
         if not several.any():
             raise NotEnoughData("no model was measured at two lengths or more")
-        place = {variant: number for number, variant in enumerate(data.variants)}
-        rows = rows[several].assign(place=rows["line"].map(place))
+        order = {variant: number for number, variant in enumerate(data.variants)}
+        first = rows.assign(place=rows["variant"].map(order)).groupby([*SETTINGS], dropna=False)["place"]
+        rows = rows.assign(place=first.transform("min"))[several]
+        rows["line"] = _names(rows)
         rows = rows.sort_values(["place", "length", "seed"], kind="stable", ignore_index=True)
-        return columns, rows[["line", "variant", "seed", "length", "status", *columns]]
+        drawn = [DRAWN] if GENERATION in columns and DRAWN in rows else []
+        return columns, rows[["line", "variant", "seed", "length", "status", *columns, *drawn]]
 
     def _laws(self, rows: pd.DataFrame, column: str) -> dict[str, Law | None]:
         """line -> the law of its longest clips; None for too few lengths."""
@@ -107,6 +112,16 @@ class Length:
             longest = np.unique(own["length"])[-self.config.longest :]
             laws[str(line)] = fit(own[own["length"].isin(longest)], "length", column)
         return laws
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """``poolformer pooling=[4, 4]`` of each trial: its model, and settings in which lines of it differ."""
+    settings = rows[[*SETTINGS]].astype(str)
+    differ = settings.groupby("model")[[*SETTINGS[1:]]].nunique() > 1
+    return [
+        " ".join([model, *(f"{name}={row[name]}" for name in SETTINGS[1:] if differ.loc[model, name])])
+        for model, row in zip(settings["model"], settings.to_dict("records"), strict=True)
+    ]
 
 
 def _draw_panel(
@@ -119,7 +134,10 @@ def _draw_panel(
     words = []
     for line, look in looks.items():
         own = rows[(rows["line"] == line) & (rows[column] > 0)]
-        values = [(length, estimate(each[column])) for length, each in own.groupby("length")]
+        values = [
+            (int(length), estimate(own.loc[own["length"] == length, column]))
+            for length in np.unique(own["length"])
+        ]
         if values:
             x, y = [length for length, _ in values], [each.mean for _, each in values]
             axes.plot(x, y, markersize=4, **look.line())
@@ -187,6 +205,11 @@ def _note(rows: pd.DataFrame, longest: int) -> str:
     several = rows[rows["status"] == "ok"].groupby(["line", "length"]).size().max() > 1
     text = "Points: mean of seeds; bars: 95 % t interval. " if several else "Points: one seed each. "
     text += f"Numbers: exponent of the length, fitted to the {longest} longest lengths of a line."
+    if DRAWN in rows:
+        drawn = rows[rows["status"] == "ok"].groupby("length")[DRAWN].min()
+        short = drawn[drawn < drawn.index].astype(int)
+        if len(short):
+            text += f" Drawing ended early where its time did: after {_range(short)} samples of a clip."
     found = {*rows["status"]}
     marks = [
         words
@@ -196,3 +219,8 @@ def _note(rows: pd.DataFrame, longest: int) -> str:
     if marks:
         text += f" At the top, in the colours of the lines: {', '.join(marks)} at that length."
     return text
+
+
+def _range(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
