@@ -1,4 +1,4 @@
-"""What a plugin implements: SequenceModel, TemporalMixer, Dataset, Metric, Figure.
+"""What a plugin implements: SequenceModel, TemporalMixer, Dataset, Metric, Figure, Tracker.
 
 The ground floor: everything stands on this file, it imports nothing heavy, and a plugin needs no
 other (besides `harness.registry.register`). Contracts are protocols: nothing has to be inherited.
@@ -346,6 +346,46 @@ class Figure(Protocol):
 
     def draw(self, data: FigureData) -> MatplotlibFigure:
         """Raises NotEnoughData."""
+        ...
+
+
+# --------------------------------------------------------------------------------------- trackers
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedTrial:
+    """A trial as trackers see it."""
+
+    name: str  # readable, safe in a path, of this trial alone
+    variant: str
+    seed: int
+    key: str
+    config: Mapping[str, Any]  # complete
+
+
+class TrialLog(Protocol):
+    """The log of one trial, while it grows."""
+
+    def point(self, step: int, values: Mapping[str, float]) -> None:
+        """Of the learning curve, steps rising: seconds, tokens, learning_rate, nll_bits_train, …"""
+        ...
+
+    def end(self, status: str, columns: Mapping[str, float], error: str) -> None:
+        """The last call. `columns`: the numbers of the trial's row in the table."""
+        ...
+
+
+class Tracker(Protocol):
+    """Built as ``Tracker(config, suite=name, folder=folder)``: logs of trials for another tool.
+
+    Called in a thread of its own, for several trials at a time. Whatever it raises is one warning, and
+    the end of its logs for that run. What it keeps on disk goes below `folder`.
+    """
+
+    Config: ClassVar[type]
+
+    def begin(self, trial: TrackedTrial) -> TrialLog:
+        """A new log; it replaces what there is of this trial."""
         ...
 
 

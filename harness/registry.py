@@ -1,4 +1,4 @@
-"""One registry for models, mixers, data sets, metrics and figures; ours and a stranger's alike.
+"""One registry for models, mixers, data sets, metrics, figures and trackers; ours and a stranger's alike.
 
 Two ways in: an entry point of the group ``harness.<kind>`` (ours are declared the same way, in our
 `pyproject.toml`), or a file named in a suite's `plugins:` that calls `register`. Listing imports
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from harness.cache import cache_root
 from harness.errors import ConfigError, PluginError, did_you_mean
 
-KINDS = ("models", "mixers", "datasets", "metrics", "figures")
+KINDS = ("models", "mixers", "datasets", "metrics", "figures", "trackers")
 
 T = TypeVar("T", bound=type)
 

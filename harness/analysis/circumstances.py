@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis.quantities import quantity
 from harness.analysis.results import Results
 from harness.contracts import Column
+from harness.store.flat import leaves
 
 MACHINE = ("device_name", "device", "threads")
 DATA = ("dataset", "dataset_version")
@@ -53,7 +54,7 @@ def configuration_differences(before: Results, after: Results, variants: Sequenc
     """``train.steps: 160 → 320 (14 variants)``, each difference once."""
     found: dict[str, list[str]] = {}
     for variant in variants:
-        ours, theirs = (dict(_flat(results.configurations[variant])) for results in (before, after))
+        ours, theirs = (_settings(results.configurations[variant]) for results in (before, after))
         for path in [*ours, *(path for path in theirs if path not in ours)]:
             old, new = (each.get(path, "nothing") for each in (ours, theirs))
             if old != new:
@@ -72,12 +73,8 @@ def _words(column: str, value: Any) -> str:
     return str(value)[:12] if column == "dataset_version" else str(value)
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
-    elif path == "measure" and isinstance(value, list):  # metrics by name, whatever their order
-        for metric in value:
-            yield from _flat(metric, f"measure.{metric['name']}")
-    else:
-        yield path, value
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration by dotted names; metrics by their own, whatever their order."""
+    rest = {section: value for section, value in config.items() if section != "measure"}
+    metrics = {metric["name"]: metric for metric in config.get("measure", ())}
+    return dict(leaves({**rest, "measure": metrics} if metrics else rest))

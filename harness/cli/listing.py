@@ -19,6 +19,7 @@ class Kind(StrEnum):
     DATASETS = "datasets"
     METRICS = "metrics"
     FIGURES = "figures"
+    TRACKERS = "trackers"
     SUITES = "suites"
     PUBLISHED = "published"
 
@@ -31,7 +32,7 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
 ) -> None:
-    """List models, their presets, mixers, datasets, metrics, figures, suites or published numbers.
+    """List models, their presets, mixers, datasets, metrics, figures, trackers, suites or published numbers.
 
     Example: harness list models
     """

@@ -1,10 +1,11 @@
-"""Put a data set, a metric or a figure to the test: is it what the rest of the harness expects?
+"""Put a data set, a metric, a figure or a tracker to the test: is it what the rest of the harness expects?
 
 Each law is a function of a `Plugin` that raises Violation; its name, in words, is the law's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import tempfile
@@ -21,7 +22,7 @@ from harness.conformance.probes import SEED
 from harness.conformance.toy import ToyConfig, ToyData, toy_results
 from harness.conformance.training import AROUND, SETTINGS
 from harness.conformance.verdict import Verdict, Violation, judge
-from harness.contracts import Column, MetricContext, NotEnoughData, Provenance
+from harness.contracts import Column, MetricContext, NotEnoughData, Provenance, TrackedTrial
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,7 +39,7 @@ class Plugin:
 
 
 def check_plugin(kind: str, name: str) -> list[Verdict]:
-    """Check a registered data set, metric or figure with its defaults, or with each of its examples.
+    """Check a registered data set, metric, figure or tracker with its defaults, or with each of its examples.
 
     Raises: ConfigError, PluginError.
     """
@@ -259,6 +260,29 @@ def its_numbers_are_a_table(plugin: Plugin) -> str:
     return f"{len(numbers)} rows"
 
 
+# --------------------------------------------------------------------------------------- trackers
+
+
+def it_takes_logs_of_several_trials_at_a_time(plugin: Plugin) -> None:
+    """A trial that ends well, beside one that is stopped, and the first of them again."""
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = plugin.cls(plugin.config, suite="harness-check", folder=Path(folder))
+        trials = [_tracked(name) for name in ("first", "second")]
+        logs = [tracker.begin(trial) for trial in trials]
+        for step in (0, 10):
+            for log in logs:
+                log.point(step, {"seconds": 0.1 * step, "nll_bits_train": 5.0 - 0.1 * step})
+        logs[0].end("ok", {"nll_bits_test": 4.0}, "")
+        logs[1].end("interrupted", {}, "")
+        tracker.begin(trials[0]).end("failed", {}, "what went wrong")
+
+
+def _tracked(name: str) -> TrackedTrial:
+    key = hashlib.sha256(name.encode()).hexdigest()
+    config = {"model": AROUND, "data": asdict(ToyConfig()), "train": asdict(SETTINGS), "measure": []}
+    return TrackedTrial(name=f"{name}-s0", variant=name, seed=0, key=key, config=config)
+
+
 LAWS: Mapping[str, Sequence[Callable[[Plugin], str | None]]] = {
     "datasets": (
         it_can_be_made,
@@ -271,4 +295,5 @@ LAWS: Mapping[str, Sequence[Callable[[Plugin], str | None]]] = {
     ),
     "metrics": (it_declares_its_columns, it_measures_what_it_declares, it_leaves_the_model_alone),
     "figures": (it_draws, it_says_when_there_is_nothing_to_draw, its_numbers_are_a_table),
+    "trackers": (it_takes_logs_of_several_trials_at_a_time,),
 }

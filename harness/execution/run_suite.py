@@ -23,6 +23,7 @@ from harness.store.record import LANES, Record
 from harness.store.store import Store
 from harness.suite.suite import Suite
 from harness.suite.trial import Trial, canonical
+from harness.tracking.tracked import Tracked
 
 RESULTS = Path("results")
 
@@ -131,8 +132,12 @@ def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
 def _run_lanes(plan: Plan, store: Store, options: RunOptions, events: Events, stop: StopRequest) -> None:
     remove_leftovers(store.folder)
     store.write_plan(plan.plain(), plan.suite.document.text)
-    if not plan.to_run():
-        return
+    with Tracked(store, plan, events) as tracked:
+        if plan.to_run():
+            _work(plan, store, options, tracked, stop)
+
+
+def _work(plan: Plan, store: Store, options: RunOptions, events: Events, stop: StopRequest) -> None:
     if patch := uncommitted():
         store.write_patch(patch)
     with RunState(store.folder, plan, events) as told, executor_for(options) as executor:
@@ -175,6 +180,7 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
                     memory_share=1.0 if lane == "exclusive" else 1.0 / slots_of(options),
                     minutes=options.trial_minutes,
                     checkpoint_seconds=options.checkpoint_seconds,
+                    keep_curve=bool(plan.suite.config.trackers),
                 )
             )
     return tasks

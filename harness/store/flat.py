@@ -1,4 +1,4 @@
-"""Nested settings as lines for people: ``model.mixer.name`` and its value as text."""
+"""Nested settings as lines for people: ``model.mixer.name`` and its value."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted name, text) of everything in nested mappings; what is no text is written as JSON."""
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of everything in nested mappings."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from flat(inner, f"{path}.{key}" if path else str(key))
+            yield from leaves(inner, f"{path}.{key}" if path else str(key))
     else:
-        yield path, value if isinstance(value, str) else json.dumps(value)
+        yield path, value
+
+
+def flat(value: Any) -> Iterator[tuple[str, str]]:
+    """The same as text; what is no text is written as JSON."""
+    for path, leaf in leaves(value):
+        yield path, leaf if isinstance(leaf, str) else json.dumps(leaf)

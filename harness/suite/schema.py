@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from harness import registry
@@ -76,6 +77,8 @@ class SuiteConfig:
     seeds: int | tuple[int, ...] = 3
     measure: Annotated[tuple[Spec, ...], Component("metrics")] = DEFAULT_MEASURE
     figures: Annotated[tuple[Spec, ...], Component("figures")] = DEFAULT_FIGURES
+    track: Annotated[tuple[Spec, ...] | None, Component("trackers")] = None
+    """Where else trials are logged; None: TensorBoard, where its writer is installed. No part of a key."""
     columns: tuple[str, ...] = ()
     """Of the summary that people read, in this order; none: the usual ones. No part of a trial's key."""
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -108,6 +111,8 @@ class SuiteConfig:
         require(len(set(self.seed_list)) == len(self.seed_list), "seeds", "the same seed is given twice")
         names = [metric["name"] for metric in self.metrics]
         require(len(set(names)) == len(names), "measure", "the same metric is named twice")
+        trackers = [tracker["name"] for tracker in self.trackers]
+        require(len(set(trackers)) == len(trackers), "track", "the same tracker is named twice")
         require(len(set(self.columns)) == len(self.columns), "columns", "the same column is named twice")
         if self.columns:
             self._check_columns(names)
@@ -135,11 +140,20 @@ class SuiteConfig:
         return figures
 
     @property
+    def trackers(self) -> Sequence[Mapping[str, Any]]:
+        """The trackers in their resolved form."""
+        if self.track is None:
+            return [{"name": "tensorboard"}] if find_spec("tensorboardX") is not None else []
+        return [t if isinstance(t, Mapping) else {"name": t} for t in self.track]
+
+    @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """The metrics in their resolved form."""
         return [m if isinstance(m, Mapping) else {"name": m} for m in self.measure]
 
 
 MERGED = frozenset({"base", "variants", "match", "tune", "budget"})
-SUITE_LEVEL = frozenset({*MERGED, "vary", "grid", "seeds", "measure", "figures", "columns", "question"})
+SUITE_LEVEL = frozenset(
+    {*MERGED, "vary", "grid", "seeds", "measure", "figures", "track", "columns", "question"}
+)
 """What a profile or `--set` may replace in the suite itself; `MERGED` are merged setting by setting."""

@@ -74,7 +74,7 @@ def test_every_verb_has_help_with_an_example(verb, tmp_path):
     assert f"Example: harness {verb}" in " ".join(done.stdout.split())
 
 
-@pytest.mark.parametrize("kind", ["models", "mixers", "datasets", "metrics", "figures", "suites"])
+@pytest.mark.parametrize("kind", ["models", "mixers", "datasets", "metrics", "figures", "trackers", "suites"])
 def test_list_describes_each_thing_in_a_line(kind, tmp_path):
     done = harness("list", kind, "--json", cwd=tmp_path)
     found = json.loads(done.stdout)
