@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -31,6 +32,9 @@ ENVIRONMENT = (
 HOME = Path(__file__).parents[2]
 """The harness's checkout, or where it is installed."""
 
+GIT_STATE = "git_state.json"
+"""Beside code that was sent to another machine: what git says of it there where it came from."""
+
 PACKAGES = ("torch", "torchaudio", "numpy", "pandas", "ray", "scipy", "mamba-ssm", "triton")
 
 
@@ -48,6 +52,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "packages": package_versions(),
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "cpus": os.cpu_count(),
+        **({"node": os.environ["HARNESS_NODE"]} if "HARNESS_NODE" in os.environ else {}),
         **git_state(),
     }
 
@@ -89,6 +94,8 @@ def git_state() -> dict[str, Any]:
 
     Installed without a checkout: the version of the distribution instead of a commit.
     """
+    if (HOME / GIT_STATE).is_file():
+        return json.loads((HOME / GIT_STATE).read_text(encoding="utf-8"))
     if not (HOME / ".git").exists():
         from harness import __version__
 

@@ -11,16 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 import ray
+from ray.exceptions import RayError
 
 from harness.contracts import Lane
 from harness.errors import HarnessError
 from harness.execution.ray_folder import ray_folder, sweep
+from harness.execution.same_code import code_along
+
+if TYPE_CHECKING:
+    from harness.execution.run_trial import Task
 
 LOCAL = "local"
 
@@ -31,13 +40,29 @@ OBJECT_STORE_BYTES = 100 * 2**20
 """No large object goes through Ray."""
 
 
-class RayCluster:
-    """A connection to Ray, from `start` to `stop`; may be started again."""
+CLIENT_PORT = 10001
+KNOCK_SECONDS = 10.0
 
-    def __init__(self, *, slots: int, threads: int, gpu: bool, address: str) -> None:
-        self.slots, self.threads, self.gpu, self.address = slots, threads, gpu, address
+CLIENT = "ray://"
+"""How addresses begin that are spoken to through Ray's client, from outside of the cluster."""
+
+
+class RayCluster:
+    """A connection to Ray, from `start` to `stop`; may be started again.
+
+    Args:
+        slots: tasks of the training lane side by side; None: as many as a cluster that runs has room for.
+    """
+
+    def __init__(self, *, slots: int | None, threads: int, gpu: bool, workers: int = 1, address: str) -> None:
+        self.slots, self.threads, self.gpu, self.address = slots or 0, threads, gpu, address
+        self.workers = workers
         self._folder = ExitStack()
         self._processes: list[psutil.Process] = []
+
+    @property
+    def is_own(self) -> bool:
+        return self.address == LOCAL
 
     def start(self) -> None:
         """Raises: HarnessError"""
@@ -46,11 +71,11 @@ class RayCluster:
             "logging_level": "ERROR",
             "configure_logging": True,
         }
-        if self.address == LOCAL:
+        if self.is_own:
             sweep()
             options |= {
                 "address": LOCAL,  # explicit: RAY_ADDRESS must not send a laptop's suite elsewhere
-                "num_cpus": self.slots * self.threads,
+                "num_cpus": self.slots * self.threads * self.workers,
                 "resources": {NODE: 1},
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
@@ -58,19 +83,25 @@ class RayCluster:
             }
         else:
             options["address"] = self.address
+            self._knock()
         try:
-            with _without_output():
+            with ExitStack() as while_it_starts:
+                while_it_starts.enter_context(_without_output())
+                if not self.is_own:
+                    options |= while_it_starts.enter_context(code_along())
                 ray.init(**options)
-            if self.address == LOCAL:
+            if self.is_own:
                 self._processes = [
                     each
                     for each in psutil.Process().children()
                     if each.name().startswith(("raylet", "gcs_server"))
                 ]
             self._check_resources()
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            self.slots = self.slots or self._room()
+        except (ConnectionError, RuntimeError, ValueError, OSError, ImportError, RayError) as error:
             self.stop()
-            raise HarnessError(f"Ray does not start ({self.address}): {error}") from None
+            doing = "Ray does not start" if self.is_own else "the Ray cluster cannot be used"
+            raise HarnessError(f"{doing} ({self.address}): {self._hint(error)}") from None
         except BaseException:
             self.stop()
             raise
@@ -87,36 +118,90 @@ class RayCluster:
 
     def request(self, lane: Lane) -> dict[str, Any]:
         """What Ray shall keep for one task."""
-        asked: dict[str, Any] = {"num_cpus": self.threads, "num_gpus": 1 if self.gpu else 0}
+        cpus, gpus = self._needs(lane)
+        asked: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         if NODE in ray.cluster_resources():
             return {**asked, "resources": {NODE: 1.0 if lane == "exclusive" else NODE_SHARE}}
         if lane == "exclusive":
-            asked["num_cpus"] = max(_cpus_by_node())
+            asked["num_cpus"] = max(self._cpus_of_fitting_nodes())
         return asked
 
     def places(self, lane: Lane) -> int:
         """How many tasks may run at once."""
         if lane == "training":
             return self.slots
-        cpus = _cpus_by_node()
-        return (
-            max(int(ray.cluster_resources().get(NODE, 0)), 1)
-            if NODE in ray.cluster_resources()
-            else (cpus.count(max(cpus)))
-        )
+        if any(NODE in has for has in _nodes().values()):
+            return max(sum(self._fitting(has, lane) for has in _nodes().values() if NODE in has), 1)
+        cpus = self._cpus_of_fitting_nodes()
+        return cpus.count(max(cpus))
+
+    def fitted(self, task: Task, node_id: str) -> Task:
+        """The task with the share of the node's memory that its place there has."""
+        if task.lane == "exclusive" or self.is_own:
+            return task
+        side_by_side = self._fitting(_nodes().get(node_id, {}), task.lane)
+        return replace(task, memory_share=1.0 / max(min(side_by_side, self.slots), 1))
+
+    def _cpus_of_fitting_nodes(self) -> list[float]:
+        """Of nodes that could hold a task of the exclusive lane."""
+        return [has["CPU"] for has in _nodes().values() if self._fitting(has, "exclusive")]
+
+    def _room(self) -> int:
+        """Tasks of the training lane that the cluster's nodes can hold."""
+        nodes = _nodes().values()
+        offers_ours = any(NODE in has for has in nodes)
+        return sum(self._fitting(has, "training") for has in nodes if NODE in has or not offers_ours)
+
+    def _fitting(self, has: Mapping[str, float], lane: Lane) -> int:
+        """Tasks that a node with these resources can hold at once."""
+        cpus, gpus = self._needs(lane)
+        fit = [int(has.get("CPU", 0) // cpus), *([int(has.get("GPU", 0) // gpus)] if gpus else [])]
+        return min(fit) if lane == "training" else min(*fit, 1)
+
+    def _needs(self, lane: Lane) -> tuple[int, int]:
+        """CPUs and GPUs of a task, all of one node."""
+        workers = self.workers if lane == "training" else 1
+        return workers * self.threads, workers if self.gpu else 0
 
     def _check_resources(self) -> None:
         """A request that can never be met would wait for ever."""
-        has = ray.cluster_resources()
-        for name, amount in (("CPU", self.threads), ("GPU", 1 if self.gpu else 0)):
-            if amount > has.get(name, 0):
-                raise HarnessError(
-                    f"a trial needs {amount} {name}, the Ray cluster has {has.get(name, 0):g} in all"
-                )
+        if self._room() > 0:
+            return
+        cpus, gpus = self._needs("training")
+        needs = f"{cpus} CPU" + (f" and {gpus} GPU" if gpus else "")
+        kinds = Counter(_in_words(has) for has in _nodes().values())
+        offers = "; ".join(f"{count} with {words}" for words, count in kinds.items())
+        raise HarnessError(f"a trial needs {needs} on one node; the Ray cluster's nodes: {offers}")
+
+    def _knock(self) -> None:
+        """Ray would try for minutes. Raises: HarnessError where nobody answers at the address."""
+        place = urlsplit("//" + self.address.removeprefix(CLIENT))
+        try:
+            port = place.port or (CLIENT_PORT if self.address.startswith(CLIENT) else None)
+            if place.hostname and port:
+                socket.create_connection((place.hostname, port), timeout=KNOCK_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise HarnessError(
+                f"no Ray cluster answers at {self.address}: {error}; --address is local, auto (on one of its "
+                "machines), HOST:PORT of its head node, or ray://HOST:PORT from outside (docs/cluster.md)"
+            ) from None
+
+    def _hint(self, error: Exception) -> str:
+        """What failed, in one line, and what to do."""
+        words = str(error).strip().partition("\n")[0]
+        if isinstance(error, ImportError) and self.address.startswith(CLIENT):
+            return f"{CLIENT} needs Ray's client: pip install 'ray[client]'; or run on the head node"
+        return words
 
 
-def _cpus_by_node() -> list[float]:
-    return [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+def _nodes() -> dict[str, dict[str, float]]:
+    """Resources of the nodes that live, by node."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def _in_words(has: Mapping[str, float]) -> str:
+    parts = [f"{has.get(name, 0):g} {name}" for name in ("CPU", "GPU")]
+    return ", ".join(parts) + ("" if NODE in has else f", no {NODE}")
 
 
 @contextlib.contextmanager

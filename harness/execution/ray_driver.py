@@ -23,7 +23,9 @@ from harness.execution.isolation import record_failure, stamp
 from harness.execution.ray_cluster import LOCAL, RayCluster
 from harness.execution.ray_host import Host
 from harness.execution.run_trial import Task
+from harness.execution.same_code import NodeFacts, check_same
 from harness.execution.signals import GRACE_SECONDS, StopAsked
+from harness.execution.transfer import Home
 from harness.store.record import read_record
 from harness.training.stopping import never
 
@@ -44,15 +46,22 @@ class ClusterLost(Exception):
 class RayExecutor:
     """Tasks on a local Ray cluster of its own, or on the one at `address`.
 
-    `slots` tasks of the training lane run side by side, each with `threads` CPUs (and a GPU where
-    the device is one); a task of the exclusive lane has its node for itself.
+    `slots` tasks of the training lane run side by side, each with `workers` processes of `threads` CPUs
+    (and a GPU where the device is one); a task of the exclusive lane has its node for itself.
     """
 
     def __init__(
-        self, *, slots: int, threads: int, gpu: bool, address: str = LOCAL, no_more: StopAsked = never
+        self,
+        *,
+        slots: int | None,
+        threads: int,
+        gpu: bool,
+        workers: int = 1,
+        address: str = LOCAL,
+        no_more: StopAsked = never,
     ) -> None:
         self.no_more = no_more
-        self.cluster = RayCluster(slots=slots, threads=threads, gpu=gpu, address=address)
+        self.cluster = RayCluster(slots=slots, threads=threads, gpu=gpu, workers=workers, address=address)
 
     def __enter__(self) -> RayExecutor:
         self.cluster.start()
@@ -68,6 +77,11 @@ class RayExecutor:
             try:
                 crew.work()
                 return
+            except ConnectionError as error:  # of Ray's client; what else Ray loses is a RayError
+                raise HarnessError(
+                    f"the Ray cluster at {self.cluster.address} is out of reach ({error}); "
+                    "the same command continues"
+                ) from None
             except ClusterLost:
                 futile = 0 if crew.has_begun else futile + 1
                 if futile == FUTILE_STARTS:
@@ -84,15 +98,26 @@ class _Member:
     actor: Any
     starting: Any
     """Reference that is ready when the actor is; then None."""
+    node_id: str = ""
+    """Where it is; known of actors on a cluster that is not the driver's own."""
     task: Task | None = None
-    messages: Any = None
-    """Stream of references, while busy."""
+    message: Any = None
+    """Reference to the next message, while busy."""
     before: tuple[int, int] | None = None
     """Stamp of the task's record when it was given out."""
+    home: Home | None = None
+    """The task's folder, where the actor may not see it."""
 
     @property
     def source(self) -> Any:
-        return self.starting if self.starting is not None else self.messages
+        return self.starting if self.starting is not None else self.message
+
+    def release(self) -> None:
+        """Busy no more."""
+        self.task = self.message = None
+        if self.home is not None:
+            self.home.close()
+            self.home = None
 
 
 class _Crew:
@@ -149,14 +174,18 @@ class _Crew:
         while len(self.members) < wanted:
             # Two at once, so that `stop` is heard while `run` runs.
             actor: Any = ray.remote(Host).options(**self.request, max_concurrency=2).remote(self.threads)
-            self.members.append(_Member(actor, actor.ready.remote()))
+            # Its own node is the driver's: what another is like has to be asked.
+            starting = actor.ready.remote() if self.cluster.is_own else actor.facts.remote()
+            self.members.append(_Member(actor, starting))
 
     def _assign(self) -> None:
         for member in self.members:
             if member.starting is None and member.task is None and self.waiting:
-                task = self.waiting.popleft()
+                task = self.cluster.fitted(self.waiting.popleft(), member.node_id)
                 member.task, member.before = task, stamp(task)
-                member.messages = member.actor.run.options(num_returns="streaming").remote(task.payload())
+                member.home = None if self.cluster.is_own else Home(task)
+                invitation = member.home.invitation if member.home is not None else None
+                member.message = member.actor.begin.remote(task.payload(), invitation)
                 self.has_begun = True
                 self.events.started(task)
 
@@ -169,18 +198,25 @@ class _Crew:
         for source in ready:
             member = sources[source]
             try:
+                message: Any = ray.get(source)
                 if member.starting is not None:
-                    ray.get(source)
-                    member.starting, self.futile = None, 0
+                    self._welcome(member, message)
                 else:
-                    message: Any = ray.get(next(source))
+                    answer = member.home.answer(message) if member.home is not None else None
                     self._take(member, message)
-            except StopIteration:
-                self._lost(member, "its actor fell silent")
+                    if member.task is not None:
+                        member.message = member.actor.next.remote(answer)
             except RayTaskError:
                 raise  # a defect of ours, with its traceback
             except RayError as error:
                 self._lost(member, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+
+    def _welcome(self, member: _Member, facts: NodeFacts | bool) -> None:
+        """Raises: HarnessError for a node with other code or packages than the driver's"""
+        if isinstance(facts, NodeFacts):
+            check_same(facts)
+            member.node_id = facts.node_id
+        member.starting, self.futile = None, 0
 
     def _take(self, member: _Member, message: Mapping[str, Any]) -> None:
         task = member.task
@@ -191,8 +227,8 @@ class _Crew:
             self._again(member, message["lost"])
         elif "broken" in message:
             raise HarnessError(message["broken"])
-        else:
-            member.task = member.messages = None
+        elif "done" in message or "stopped" in message:
+            member.release()
             if "done" in message:
                 self.events.ended(task, read_record(task.record_path))
 
@@ -209,7 +245,7 @@ class _Crew:
         """A fault around the trial: it runs again, unless it had ended or this happens too often."""
         task = member.task
         assert task is not None
-        member.task = member.messages = None
+        member.release()
         if stamp(task) != member.before:
             self.events.ended(task, read_record(task.record_path))
         elif task.attempt >= ATTEMPTS:
@@ -234,4 +270,5 @@ class _Crew:
 
     def _dismiss(self, member: _Member) -> None:
         self.members.remove(member)
+        member.release()
         ray.kill(member.actor)

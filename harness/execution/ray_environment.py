@@ -6,14 +6,14 @@ import os
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
-    "RAY_AUTH_MODE": "disabled",  # else a token file is written into the home folder
     "RAY_memory_monitor_refresh_ms": "0",  # it kills what is large, the driver too; trials have limits
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",  # timings must not give way to whatever else the machine does
 }
 
-LOOPBACK = {
+OWN = {
+    "RAY_AUTH_MODE": "disabled",  # else a token file is written into the home folder
     # Named after the systems where it is Ray's default: a node that is alone listens on 127.0.0.1 only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
@@ -23,4 +23,4 @@ def prepare(*, local: bool) -> None:
     """Set the variables; call before anything imports ray, which reads them once in a process's life."""
     os.environ.update(QUIET)
     if local:
-        os.environ.update(LOOPBACK)
+        os.environ.update(OWN)

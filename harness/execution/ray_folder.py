@@ -1,4 +1,4 @@
-"""The temporary folder of a local Ray cluster, and whoever lives in it: gone when its driver is.
+"""The temporary folder of a local Ray cluster or of an actor, and who lives in it: gone when its owner is.
 
 A driver that ends removes its folder. For one that is killed a keeper waits, a small process that notices the
 end of its driver by the end of a pipe, ends what is left of the cluster (Ray's agents would linger for a
@@ -30,13 +30,13 @@ def parent() -> Path:
 
 
 @contextlib.contextmanager
-def ray_folder() -> Iterator[str]:
-    """A folder that is this process's for as long as it lives, and removed at the end.
+def ray_folder(above: Path | None = None) -> Iterator[str]:
+    """A folder that is this process's for as long as it lives, and removed at the end; None: below `parent`.
 
     It is locked; the lock ends with the process, however that ends, and is how `sweep` tells.
     """
     while True:
-        folder = tempfile.mkdtemp(prefix=f"hr-{os.getpid()}-", dir=parent())
+        folder = tempfile.mkdtemp(prefix=f"hr-{os.getpid()}-", dir=above or parent())
         handle = os.open(folder, os.O_RDONLY)
         fcntl.flock(handle, fcntl.LOCK_EX)
         if Path(folder).exists():  # else swept before it was locked
@@ -56,9 +56,9 @@ def ray_folder() -> Iterator[str]:
         os.close(handle)
 
 
-def sweep() -> None:
-    """Remove the folders of drivers that are dead, and end what is left of their Ray processes."""
-    for folder in parent().glob("hr-*"):
+def sweep(above: Path | None = None) -> None:
+    """Remove the folders of owners that are dead, and end what is left of their processes."""
+    for folder in (above or parent()).glob("hr-*"):
         if not NAME.fullmatch(folder.name):
             continue
         try:
