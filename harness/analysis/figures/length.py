@@ -185,20 +185,39 @@ def _write_exponents(
 ) -> None:
     """Each exponent behind the end of its line, moved apart where lines end close together."""
     low, high = np.log(axes.get_ylim())
-    ends, nearest = sorted(word for word in words if word[2]), -np.inf
-    for value, line, text in ends:
-        height = max((np.log(value) - low) / (high - low), nearest + 0.06)
-        nearest = height
-        axes.annotate(
-            text,
-            (rows.loc[rows["line"].eq(line) & rows["status"].eq("ok"), "length"].max(), height),
-            xycoords=axes.get_xaxis_transform(),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=6.5,
-            color=looks[line].colour,
-        )
+    managed = rows[rows["status"] == "ok"].groupby("line")["length"].max()
+    ends: dict[int, list[tuple[float, str, str]]] = {}
+    for value, line, text in sorted(word for word in words if word[2]):
+        place = (float(np.log(value)) - low) / (high - low)
+        ends.setdefault(int(managed[line]), []).append((place, line, text))
+    for length, found in ends.items():
+        heights = _apart([place for place, _, _ in found])
+        inside = length < rows["length"].max()  # where other lines go on to the right
+        for height, (_, line, text) in zip(heights, found, strict=True):
+            axes.annotate(
+                text,
+                (length, height),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(0, 7) if inside else (5, 0),
+                textcoords="offset points",
+                ha="center" if inside else "left",
+                va="center",
+                fontsize=6.5,
+                color=looks[line].colour,
+            )
+
+
+def _apart(heights: list[float], gap: float = 0.058) -> list[float]:
+    """Rising heights, neighbours pushed to either side until they are this far from each other."""
+    moved = [*heights]
+    for _ in range(100):
+        for low in range(len(moved) - 1):
+            missing = gap - (moved[low + 1] - moved[low])
+            if missing > 0:
+                moved[low] -= missing / 2
+                moved[low + 1] += missing / 2
+    lift = max(0.0, 0.02 - moved[0])  # the lowest stays within the axes
+    return [height + lift for height in moved]
 
 
 def _note(rows: pd.DataFrame, longest: int) -> str:
@@ -206,10 +225,11 @@ def _note(rows: pd.DataFrame, longest: int) -> str:
     text = "Points: mean of seeds; bars: 95 % t interval. " if several else "Points: one seed each. "
     text += f"Numbers: exponent of the length, fitted to the {longest} longest lengths of a line."
     if DRAWN in rows:
-        drawn = rows[rows["status"] == "ok"].groupby("length")[DRAWN].min()
-        short = drawn[drawn < drawn.index].astype(int)
-        if len(short):
-            text += f" Drawing ended early where its time did: after {_range(short)} samples of a clip."
+        ended = rows[(rows["status"] == "ok") & (rows[DRAWN] < rows["length"])]
+        if len(ended):
+            text += (
+                f" Drawing ended before the clip where its time was up, after {_range(ended[DRAWN])} samples."
+            )
     found = {*rows["status"]}
     marks = [
         words
