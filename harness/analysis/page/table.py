@@ -29,6 +29,11 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
 
+    @property
+    def numbers(self) -> Sequence[bool]:
+        """Of each column, whether numbers stand in it, which are set to the right, as is its head."""
+        return [any(row[column].sort for row in self.rows) for column in range(len(self.headers))]
+
 
 def sortable(value: Any) -> str:
     """A number as `Cell.sort`; nothing for what is none."""
