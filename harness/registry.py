@@ -176,12 +176,18 @@ def _copy_in_cache(name: str, text: str) -> Path:
 @cache
 def _entry_points(kind: str) -> dict[str, str]:
     """name -> "module:Class" of every installed entry point; of the checkout when not installed."""
-    found = {e.name: e.value for e in importlib.metadata.entry_points(group=f"harness.{kind}")}
+    found = {e.name: e.value for e in _installed().select(group=f"harness.{kind}")}
     pyproject = Path(__file__).parents[1] / "pyproject.toml"
     if pyproject.is_file():  # a checkout: its own declarations hold, installed or not
         project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
         found |= project["entry-points"].get(f"harness.{kind}", {})
     return found
+
+
+@cache
+def _installed() -> Any:
+    """Of all packages: reading them takes long enough to do it once."""
+    return importlib.metadata.entry_points()
 
 
 def _check_kind(kind: str) -> None:

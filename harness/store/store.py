@@ -41,29 +41,33 @@ class Store:
             ) from None
 
     @cached_property
-    def _folders(self) -> dict[str, Path]:
+    def _folders(self) -> dict[str, str]:
         """key digits -> trial folder, as found when first asked."""
-        found: dict[str, Path] = {}
+        found: dict[str, str] = {}
         trials = self.folder / "trials"
         if trials.is_dir():
             for entry in sorted(os.scandir(trials), key=lambda e: e.name):
                 if entry.is_dir() and "-" in entry.name:
-                    found.setdefault(entry.name.rpartition("-")[2], Path(entry.path))
+                    found.setdefault(entry.name.rpartition("-")[2], entry.path)
         return found
 
     def trial_folder(self, trial: Trial) -> Path:
         """The folder that holds this key already, else the one it will get."""
-        found = self._folders.get(trial.short_key)
-        return found if found is not None else self.folder / "trials" / trial.folder_name
+        return Path(self._place(trial))
 
     def record_path(self, trial: Trial) -> Path:
-        return self.trial_folder(trial) / "record.json"
+        return Path(self._place(trial), "record.json")
+
+    def _place(self, trial: Trial) -> str:
+        """As text: of ten thousand trials, paths would take longer than looking for them."""
+        found = self._folders.get(trial.short_key)
+        return found if found is not None else f"{self.folder}/trials/{trial.folder_name}"
 
     def record(self, trial: Trial) -> Record | None:
         """The trial's record, or None. A record of another key in the folder is an error."""
-        path = self.record_path(trial)
-        if not path.is_file():
+        if not os.path.isfile(f"{self._place(trial)}/record.json"):  # noqa: PTH113 - see `_place`
             return None
+        path = self.record_path(trial)
         record = read_record(path)
         if record.key != trial.key:
             raise HarnessError(
@@ -102,10 +106,11 @@ class Store:
         """The trials of the last `run` or `plan` written here, in order."""
         plan = self.read_plan()
         variants = {variant["name"]: variant["config"] for variant in plan["variants"]}
+        files, seeds = tuple(plan["plugin_files"]), plan["seeds"]
         return [
-            Trial(name, seed, variants[name], tuple(plan["plugin_files"]))
-            for name in variants
-            for seed in plan["seeds"]
+            trial
+            for name, config in variants.items()
+            for trial in Trial(name, seeds[0], config, files).seeds(seeds)
         ]
 
     def records(self, trials: Iterable[Trial]) -> list[tuple[Trial, Record | None]]:

@@ -58,10 +58,13 @@ class Suite:
     @property
     def trials(self) -> list[Trial]:
         """Variant by variant, seed by seed, in the order of the file."""
+        seeds = self.config.seed_list
         return [
-            Trial(variant.name, seed, variant.config, self.plugin_files, self.plugin_texts)
+            trial
             for variant in self.variants
-            for seed in self.config.seed_list
+            for trial in Trial(
+                variant.name, seeds[0], variant.config, self.plugin_files, self.plugin_texts
+            ).seeds(seeds)
         ]
 
     @property

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,8 +36,7 @@ class Trial:
     @cached_property
     def key(self) -> str:
         """sha256 of what the result depends on: configuration, seed and protocol, nothing else."""
-        identity = {"protocol": PROTOCOL_VERSION, "seed": self.seed, "config": self.config}
-        return hashlib.sha256(canonical(identity).encode()).hexdigest()
+        return _key(canonical(self.config), self.seed)
 
     @property
     def short_key(self) -> str:
@@ -48,6 +47,16 @@ class Trial:
         """Readable and safe on any file system; only the key in it is ever looked up."""
         words = re.sub(r"[^A-Za-z0-9._]+", "-", self.variant).strip("-.")[:60] or "variant"
         return f"{words}-s{self.seed}-{self.short_key}"
+
+    def seeds(self, seeds: Iterable[int]) -> list[Trial]:
+        """The same with each of these seeds; for their keys the configuration is spelt out once."""
+        spelt = canonical(self.config)
+        found = []
+        for seed in seeds:
+            trial = Trial(self.variant, seed, self.config, self.plugin_files, self.plugin_texts)
+            trial.__dict__["key"] = _key(spelt, seed)  # where `cached_property` looks
+            found.append(trial)
+        return found
 
     def payload(self) -> dict[str, Any]:
         """JSON-ready, for a worker process."""
@@ -68,6 +77,12 @@ class Trial:
     def from_payload(cls, payload: Mapping[str, Any]) -> Trial:
         files, texts = tuple(payload["plugin_files"]), tuple(payload["plugin_texts"])
         return cls(payload["variant"], payload["seed"], payload["config"], files, texts)
+
+
+def _key(config: str, seed: int) -> str:
+    """Of a configuration in its canonical spelling."""
+    identity = f'{{"config":{config},"protocol":{PROTOCOL_VERSION},"seed":{seed:d}}}'
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def canonical(value: Any) -> str:
