@@ -10,10 +10,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from harness import configuration
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.evaluation.flop_counter import FlopCounter
 
 log = logging.getLogger("harness")
@@ -28,6 +29,9 @@ SMALL_RUN = 2_000_000_000
 LONGEST_RUN = 2048
 """Length up to which it is: attention's square of it has to fit into memory."""
 
+MOST_PARTS = 30_000
+"""Modules of a model; the largest published ones have a tenth, and more would be built for minutes."""
+
 _rebuild: WeakKeyDictionary[nn.Module, Callable[[], nn.Module]] = WeakKeyDictionary()
 """For a model from `build_to_count`, how to build it the other way: without memory, or with it."""
 
@@ -36,9 +40,32 @@ def build_to_count(spec: Any, *, vocab_size: int) -> nn.Module:
     """The model a spec names, for counting alone: a large one without memory for its weights.
 
     A large one that torch's meta device cannot build gets its memory, and a warning says so.
-    Raises: ConfigError, PluginError
+    Raises: ConfigError, also for a model of more than `MOST_PARTS` modules; PluginError
     """
     found = configuration.resolve("models", spec)
+    with _not_too_many_parts(found.name):
+        return _built(found, vocab_size)
+
+
+@contextmanager
+def _not_too_many_parts(name: str) -> Iterator[None]:
+    parts = 0
+
+    def count(*_: object) -> None:
+        nonlocal parts
+        parts += 1
+        if parts > MOST_PARTS:
+            raise ConfigError("model", f"{name} would have more than {MOST_PARTS:,} modules")
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _built(found: configuration.Resolved, vocab_size: int) -> nn.Module:
+    """With memory where that is little, else without; see `build_to_count`."""
 
     def with_memory() -> nn.Module:
         with torch.random.fork_rng(devices=[]), _one_thread():

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from harness import registry
 from harness.contracts import Component, Spec, require
 from harness.errors import ConfigError, did_you_mean
+from harness.suite.extent import check_extent
 from harness.suite.spending import BudgetConfig
 from harness.suite.tune import TuneConfig
 
@@ -106,6 +107,7 @@ class SuiteConfig:
                 if path.startswith("model."):
                     message = "would undo the equal budgets that `match` has solved; search `train` alone"
                     raise ConfigError(("tune", "over", path), message)
+        check_extent(self)
         require(bool(self.seed_list), "seeds", "needs at least one seed")
         require(all(seed >= 0 for seed in self.seed_list), "seeds", "must not be negative")
         require(len(set(self.seed_list)) == len(self.seed_list), "seeds", "the same seed is given twice")

@@ -15,6 +15,9 @@ from typing import Any, Literal
 from harness.contracts import require
 from harness.errors import ConfigError, did_you_mean
 
+MOST_TRIALS = 10_000
+"""Of one search."""
+
 KINDS = {
     "uniform": "a number between two, each as likely",
     "log_uniform": "a number between two above 0, each factor as likely",
@@ -65,6 +68,7 @@ class TuneConfig:
             _check_distribution(path, drawn)
         for name, least in (("trials", 1), ("reduction", 2), ("seed", 0)):
             require(getattr(self, name) >= least, name, f"must be at least {least}")
+        require(self.trials <= MOST_TRIALS, "trials", f"must be at most {MOST_TRIALS:,}")
         for name in ("max_steps", "grace_steps"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, f"must be at least 1, or null, got {value}")
