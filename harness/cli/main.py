@@ -57,6 +57,17 @@ for verb in (
     verb.add_to(app)
 
 
+LONGEST_MESSAGE = 1500
+"""Characters; a value that a message repeats may be of any length."""
+
+
+def _readable(message: str) -> str:
+    if len(message) > LONGEST_MESSAGE:
+        half = LONGEST_MESSAGE // 2
+        return f"{message[:half]} … {message[-half:]}"
+    return message
+
+
 def main() -> None:
     """Entry point. A user's mistake prints one message and exits 2; a defect keeps its traceback."""
     # Else matplotlib keeps its list of fonts in the home folder.
@@ -65,7 +76,7 @@ def main() -> None:
     try:
         app()
     except HarnessError as error:
-        sys.stderr.write(f"harness: {error}\n")
+        sys.stderr.write(f"harness: {_readable(str(error))}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("harness: interrupted\n")
