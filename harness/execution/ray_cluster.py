@@ -12,21 +12,25 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psutil
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from harness.contracts import Lane
 from harness.errors import HarnessError
 from harness.execution.ray_folder import ray_folder, sweep
 from harness.execution.same_code import code_along
+from harness.store.atomic import PART
 
 if TYPE_CHECKING:
     from harness.execution.run_trial import Task
@@ -142,6 +146,23 @@ class RayCluster:
         side_by_side = self._fitting(_nodes().get(node_id, {}), task.lane)
         return replace(task, memory_share=1.0 / max(min(side_by_side, self.slots), 1))
 
+    def check_shared(self, folder: Path) -> None:
+        """Raises: HarnessError naming a node that does not see a folder of this machine."""
+        if self.is_own:
+            return
+        with tempfile.NamedTemporaryFile(prefix=PART, dir=folder) as token:
+            look: Any = ray.remote(_is_there)
+            seen = {}
+            for node in _nodes():
+                there = NodeAffinitySchedulingStrategy(node, soft=False)
+                seen[node] = look.options(num_cpus=0, scheduling_strategy=there).remote(token.name)
+            for node, answer in seen.items():
+                if not ray.get(answer):
+                    raise HarnessError(
+                        f"node {node[:8]} of the Ray cluster does not see {folder}: a search (tune:) needs a "
+                        "results folder on a disk that all nodes share (docs/cluster.md)"
+                    )
+
     def _cpus_of_fitting_nodes(self) -> list[float]:
         """Of nodes that could hold a task of the exclusive lane."""
         return [has["CPU"] for has in _nodes().values() if self._fitting(has, "exclusive")]
@@ -188,10 +209,15 @@ class RayCluster:
 
     def _hint(self, error: Exception) -> str:
         """What failed, in one line, and what to do."""
-        words = str(error).strip().partition("\n")[0]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        words = " ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))  # between them is the server's traceback
         if isinstance(error, ImportError) and self.address.startswith(CLIENT):
             return f"{CLIENT} needs Ray's client: pip install 'ray[client]'; or run on the head node"
         return words
+
+
+def _is_there(path: str) -> bool:
+    return Path(path).exists()
 
 
 def _nodes() -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ |= {
@@ -56,6 +57,9 @@ class RaySearcher:
         self, search: Search, tasks: Sequence[Task], watch: Callable[[float, str], None]
     ) -> list[SearchRow]:
         """Raises: HarnessError"""
+        folder = Path(tasks[0].folder).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        self.cluster.check_shared(folder)
         settings, space = _algorithm(search, tasks)
         asked = self.cluster.request("training")
         bundle = {"CPU": asked["num_cpus"], "GPU": asked["num_gpus"], **asked.get("resources", {})}

@@ -116,6 +116,19 @@ def test_a_trial_that_no_single_node_can_hold_is_refused_at_once(nodes):
         cluster.start()
 
 
+def test_a_search_is_refused_where_a_node_does_not_see_the_results(nodes, tmp_path, monkeypatch):
+    cluster = RayCluster(slots=1, threads=1, gpu=False, address=nodes[0].address)
+    cluster.start()
+    try:
+        cluster.check_shared(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        monkeypatch.setattr("harness.execution.ray_cluster._is_there", lambda path: False)
+        with pytest.raises(HarnessError, match=r"node \w{8} of the Ray cluster does not see .*tune:"):
+            cluster.check_shared(tmp_path)
+    finally:
+        cluster.stop()
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379"])
 def test_where_no_cluster_answers_one_sentence_says_so(address):
     with pytest.raises(HarnessError, match=f"no Ray cluster answers at {address}: .*--address is"):
