@@ -15,10 +15,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 NAME = re.compile(r"hr-\d+-\w+")
+
+PASSES = 10
+PAUSE_SECONDS = 0.5
 
 LONGEST = 30
 """Characters of the folder above it: Ray puts sockets below, whose names may have 107 bytes at most."""
@@ -75,18 +83,39 @@ def sweep(above: Path | None = None) -> None:
 
 
 def clear(folder: Path) -> None:
-    """End whoever has a file below the folder open, as all processes of a Ray cluster have; remove it."""
+    """End whoever lives in the folder, and whom they have started meanwhile; remove it.
+
+    A raylet that is ended may have begun an agent a moment before, so it is looked again until nobody is
+    found twice.
+    """
+    nobody = 0
+    for _ in range(PASSES):
+        nobody = 0 if _ended(folder) else nobody + 1
+        if nobody == 2:
+            break
+        time.sleep(PAUSE_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ended(folder: Path) -> int:
+    """How many were found and killed."""
     import psutil
 
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            own = process.pid == os.getpid()
-            if not own and any(Path(file.path).is_relative_to(folder) for file in process.open_files()):
+            if process.pid != os.getpid() and _lives_in(process, folder):
                 process.kill()
                 found.append(process)
     psutil.wait_procs(found, timeout=3.0)
-    shutil.rmtree(folder, ignore_errors=True)
+    return len(found)
+
+
+def _lives_in(process: psutil.Process, folder: Path) -> bool:
+    """All processes of a Ray cluster have a file below its folder open; those that start are told of it."""
+    words = " ".join(process.cmdline())
+    starting = str(folder) in words and "/ray/" in words
+    return starting or any(Path(file.path).is_relative_to(folder) for file in process.open_files())
 
 
 def keep(folder: Path) -> None:

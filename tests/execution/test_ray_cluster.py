@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from harness.execution import ray_environment
-from harness.execution.ray_folder import ray_folder, sweep
+from harness.execution.ray_folder import clear, ray_folder, sweep
 from harness.execution.run_trial import Task
 from harness.suite.trial import Trial
 
@@ -93,6 +94,21 @@ def test_folders_of_dead_drivers_are_swept_and_those_of_the_living_are_not():
     lingering.wait()
     os.close(handle)
     living.rmdir()
+
+
+def test_who_is_only_starting_in_the_folder_of_a_dead_driver_is_ended_as_well():
+    dead = Path(tempfile.mkdtemp(prefix="hr-999999998-", dir="/tmp"))
+    wait = "import time; time.sleep(60)"
+    starting = subprocess.Popen(
+        [sys.executable, "-c", wait, "/site-packages/ray/agent.py", f"--temp-dir={dead}"]
+    )
+    stranger = subprocess.Popen([sys.executable, "-c", wait, f"{dead}"])
+    clear(dead)
+    assert not psutil.pid_exists(starting.pid) and stranger.poll() is None
+    assert not dead.exists()
+    stranger.kill()
+    for process in (starting, stranger):
+        process.wait()
 
 
 def test_what_machines_lose_again_and_again_becomes_a_row(tmp_path):
