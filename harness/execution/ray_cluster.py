@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 
 import psutil
 import ray
-from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from harness.contracts import Lane
@@ -102,7 +101,10 @@ class RayCluster:
                 ]
             self._check_resources()
             self.slots = self.slots or self._room()
-        except (ConnectionError, RuntimeError, ValueError, OSError, ImportError, RayError) as error:
+        except HarnessError:
+            self.stop()
+            raise
+        except Exception as error:  # a plain one, where a process of Ray's dies as it starts
             self.stop()
             doing = "Ray does not start" if self.is_own else "the Ray cluster cannot be used"
             raise HarnessError(f"{doing} ({self.address}): {self._hint(error)}") from None

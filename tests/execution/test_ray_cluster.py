@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from harness.errors import HarnessError
 from harness.execution import ray_environment
 from harness.execution.ray_folder import clear, ray_folder, sweep
 from harness.execution.run_trial import Task
@@ -77,6 +78,18 @@ def test_a_cluster_that_has_lost_a_process_of_its_own_says_so(cluster):
     deadline = time.monotonic() + 10
     while cluster.is_whole():
         assert time.monotonic() < deadline
+
+
+def test_whatever_ray_says_as_it_fails_to_start_is_one_message_and_leaves_no_folder(monkeypatch):
+    def dies(**options):
+        raise Exception("The current node timed out during startup.")
+
+    before = set(Path("/tmp").glob(f"hr-{os.getpid()}-*"))
+    monkeypatch.setattr("ray.init", dies)
+    monkeypatch.setattr("ray.shutdown", lambda: None)  # another test's cluster may run
+    with pytest.raises(HarnessError, match=r"Ray does not start \(local\): The current node timed out"):
+        RayCluster(slots=1, threads=1, gpu=False, address="local").start()
+    assert set(Path("/tmp").glob(f"hr-{os.getpid()}-*")) == before
 
 
 def test_folders_of_dead_drivers_are_swept_and_those_of_the_living_are_not():
