@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.contracts import Column, Dataset, FigureData
+    from harness.store.record import Record
+    from harness.suite.trial import Trial
 
 __all__ = [
     "build_model",
@@ -117,13 +119,18 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
 def load_figure_data(path: str | Path) -> FigureData:
     """Table, learning curves and series of a results folder, as figures read them."""
+    store = Store(path)
+    return figure_data(store, store.records(store.planned_trials()))
+
+
+def figure_data(store: Store, pairs: Sequence[tuple[Trial, Record | None]]) -> FigureData:
+    """The same, of records that have been read."""
     from harness.contracts import FigureData
 
-    store = Store(path)
-    trials = store.planned_trials()
+    trials = [trial for trial, _ in pairs]
     plan = store.read_plan()
     return FigureData(
-        table=build_table(store.records(trials)),
+        table=build_table(pairs),
         history=build_history(store, trials),
         variants=[variant["name"] for variant in plan["variants"]],
         base=plan["base"],

@@ -41,7 +41,7 @@ def write_and_print(folder: Path, shown: list[str] | None = None) -> None:
     from harness.analysis.page.write import write_page
     from harness.analysis.report import write_report
     from harness.analysis.summary import measured, terminal_table
-    from harness.api import load_figure_data, measured_columns
+    from harness.api import figure_data, measured_columns
     from harness.errors import HarnessError, did_you_mean
     from harness.registry import load_plugin
     from harness.store.store import Store
@@ -50,7 +50,8 @@ def write_and_print(folder: Path, shown: list[str] | None = None) -> None:
     plan = store.read_plan()
     for file in plan["plugin_files"]:
         load_plugin(file)
-    data, columns = load_figure_data(folder), measured_columns(folder)
+    pairs = store.records(store.planned_trials())
+    data, columns = figure_data(store, pairs), measured_columns(folder)
     known = measured(data.table)
     for name in shown or ():
         if name not in known:
@@ -69,10 +70,7 @@ def write_and_print(folder: Path, shown: list[str] | None = None) -> None:
     page = write_page(
         folder,
         data,
-        [
-            (trial, record, store.trial_folder(trial))
-            for trial, record in store.records(store.planned_trials())
-        ],
+        [(trial, record, store.trial_folder(trial)) for trial, record in pairs],
         files.summary,
         columns,
         plan=plan,

@@ -70,5 +70,19 @@ def test_the_same_seed_draws_the_same():
     assert improvement_interval(values, values + 1) == improvement_interval(values, values + 1)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.integers(0, 99))
+def test_the_interval_of_an_improvement_is_that_of_the_resampled_runs(n, m, tasks, seed):
+    random = np.random.default_rng(seed)
+    x, y = random.integers(0, 4, (n, tasks)), random.integers(0, 4, (m, tasks))
+    draws = np.random.default_rng([seed, 0])
+    drawn = [
+        np.take_along_axis(runs[None], draws.integers(len(runs), size=(90, *runs.shape)), axis=1)
+        for runs in (x, y)
+    ]
+    expected = percentile_interval(probability_of_improvement(*drawn))
+    assert improvement_interval(x, y, seed=seed, resamples=90) == pytest.approx(expected, abs=1e-12)
+
+
 def test_an_interval_needs_two_values():
     assert all(map(math.isnan, percentile_interval([1.0])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from harness.store.flat import flat
 from harness.store.record import Record
@@ -25,11 +26,18 @@ class Fact:
 
 def facts(records: Iterable[Record]) -> list[Fact]:
     """All facts of the records, by name; times become the earliest and the latest."""
-    counts: dict[str, Counter[str]] = {}
+    alike: Counter[tuple[str, str]] = Counter()
+    values_of: dict[tuple[str, str], Any] = {}
     for record in records:
-        for name, text in flat(record.provenance):
+        for name, value in record.provenance.items():
+            spelt = (name, repr(value))
+            alike[spelt] += 1
+            values_of[spelt] = value
+    counts: dict[str, Counter[str]] = {}
+    for spelt, count in alike.items():  # a list of packages, which all trials share, is taken apart once
+        for name, text in flat({spelt[0]: values_of[spelt]}):
             if text not in NOTHING:
-                counts.setdefault(name, Counter())[text] += 1
+                counts.setdefault(name, Counter())[text] += count
     found = []
     for name in sorted(counts):
         values = sorted(counts[name].items(), key=lambda item: (-item[1], item[0]))

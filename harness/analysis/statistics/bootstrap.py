@@ -29,7 +29,7 @@ ENOUGH = 10
 RESAMPLES = 2000
 
 CHUNK = 100
-"""Resamples of a comparison at a time: all pairs of runs of all tasks are held at once."""
+"""Resamples of a comparison at a time, each with draws of its own."""
 
 
 def interquartile_mean(values: ArrayLike) -> NDArray[Any]:
@@ -70,16 +70,30 @@ def percentile_interval(statistics: ArrayLike, confidence: float = CONFIDENCE) -
 def improvement_interval(
     x: ArrayLike, y: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Stratified bootstrap interval of `probability_of_improvement`; the runs of X and Y drawn apart."""
-    ours, theirs = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    """Stratified bootstrap interval of `probability_of_improvement`; the runs of X and Y drawn apart.
+
+    Two runs are compared once: a resample only says how often each pair of them counts.
+    """
+    ours, theirs = (np.asarray(values, dtype=float).T for values in (x, y))  # Float[T, N], Float[T, M]
+    left, right = ours[:, :, None], theirs[:, None, :]
+    wins = (left > right) + 0.5 * (left == right)
     drawn = []
     for chunk in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - chunk)
         generator = np.random.default_rng([seed, chunk])
-        left = _drawn(ours, size, generator)
-        right = _drawn(theirs, size, generator)
-        drawn.append(probability_of_improvement(left, right))
+        how_often = _times_drawn(ours.shape, size, generator)
+        how_often_theirs = _times_drawn(theirs.shape, size, generator)
+        drawn.append(((how_often @ wins) * how_often_theirs).sum(axis=(0, 2)) / wins.size)
     return percentile_interval(np.concatenate(drawn), confidence)
+
+
+def _times_drawn(shape: tuple[int, ...], size: int, generator: np.random.Generator) -> NDArray[Any]:
+    """How often each run of each task is in each of `size` resamples: Float[T, size, N]."""
+    tasks, runs = shape
+    chosen = generator.integers(runs, size=(size, runs, tasks))
+    first = runs * np.arange(size * tasks).reshape(size, 1, tasks)
+    counts = np.bincount((chosen + first).ravel(), minlength=size * tasks * runs)
+    return counts.reshape(size, tasks, runs).swapaxes(0, 1).astype(float)
 
 
 def _drawn(array: NDArray[Any], size: int, generator: np.random.Generator) -> NDArray[Any]:
