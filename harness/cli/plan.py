@@ -40,7 +40,8 @@ def plan(
     Example: harness plan suites/pooling_ablation.yaml --profile smoke
     """
     from harness.cli.tuning import found_table, searches_line
-    from harness.execution.run_suite import RunOptions, device_of, plan_suite, results_folder
+    from harness.execution.places import device_of
+    from harness.execution.run_suite import RunOptions, plan_suite, results_folder
     from harness.execution.spending import over_budget
     from harness.suite.suite import load_suite
     from harness.tuning.forecast import search_cost
@@ -78,6 +79,8 @@ def summary_line(plan: Plan) -> str:
     text = f"{len(plan.trials)} trials: {todo} to run, {len(plan.trials) - todo} cached"
     if todo:
         slots = f"{plan.slots} slot{'s' if plan.slots != 1 else ''}"
+        if plan.workers > 1:
+            slots += f" of {plan.workers} processes"
         text += f"; about {duration(plan.seconds)} on {slots} (an estimate)"
     return text
 

@@ -56,8 +56,10 @@ class Plan:
     suite: Suite
     trials: Sequence[PlannedTrial]
     slots: int
+    workers: int = 1
+    """Processes that train each trial together."""
     speed: Mapping[str, float] = field(default_factory=dict)
-    """Training FLOPs per second by variant, as finished trials had it; "" for all together."""
+    """Training FLOPs per second and process by variant, as finished trials had it; "" for all together."""
 
     def to_run(self) -> list[PlannedTrial]:
         return [planned for planned in self.trials if planned.state != "cached"]
@@ -101,25 +103,31 @@ class Plan:
                 }
                 for planned in self.trials
             ],
+            "workers": self.workers,
             "estimated_seconds": round(self.seconds, 1),
         }
 
 
-def make_plan(suite: Suite, store: Store, *, slots: int = 1) -> Plan:
+def make_plan(suite: Suite, store: Store, *, slots: int = 1, workers: int = 1) -> Plan:
     """Look up every trial and estimate what is missing. Trains nothing, writes nothing."""
     costs = {variant.name: cost_of(variant.config) for variant in suite.variants}
-    return _look_up(suite, suite.trials, costs, store, slots)
+    return _look_up(suite, suite.trials, costs, store, slots, workers)
 
 
 def looked_up_again(plan: Plan, store: Store) -> Plan:
     """The same plan with the states of now: after waiting for a run that has done some of it."""
     trials = [planned.trial for planned in plan.trials]
     costs = {planned.trial.variant: planned.cost for planned in plan.trials}
-    return _look_up(plan.suite, trials, costs, store, plan.slots)
+    return _look_up(plan.suite, trials, costs, store, plan.slots, plan.workers)
 
 
 def _look_up(
-    suite: Suite, trials: Sequence[Trial], costs: Mapping[str, VariantCost], store: Store, slots: int
+    suite: Suite,
+    trials: Sequence[Trial],
+    costs: Mapping[str, VariantCost],
+    store: Store,
+    slots: int,
+    workers: int,
 ) -> Plan:
     states = [_state(store, trial) for trial in trials]
     speed = _measured_speed(
@@ -128,8 +136,9 @@ def _look_up(
     planned = []
     for trial, (state, detail, _) in zip(trials, states, strict=True):
         cost = costs[trial.variant]
-        planned.append(PlannedTrial(trial, state, cost, _estimate(cost, state, speed, trial.variant), detail))
-    return Plan(suite, planned, slots, speed)
+        seconds = _estimate(cost, state, speed, trial.variant, workers)
+        planned.append(PlannedTrial(trial, state, cost, seconds, detail))
+    return Plan(suite, planned, slots, workers, speed)
 
 
 def cost_of(config: Mapping[str, Any]) -> VariantCost:
@@ -171,28 +180,31 @@ def _state(store: Store, trial: Trial) -> tuple[State, str, Record | None]:
 def _measured_speed(
     costs: Mapping[str, VariantCost], records: Sequence[tuple[Trial, Record | None]]
 ) -> dict[str, float]:
-    """Training FLOPs per second by variant, the median of finished trials; "" for all together."""
+    """Training FLOPs per second and process by variant, the median of finished ones; "" for all together."""
     rates: dict[str, list[float]] = {}
     for trial, record in records:
         if record is None or not record.columns.get("train_seconds"):
             continue
         if flops := _training_flops(costs[trial.variant]):
             for name in (trial.variant, ""):
-                rates.setdefault(name, []).append(flops / record.columns["train_seconds"])
+                seconds = record.columns["train_seconds"] * record.columns.get("workers", 1)
+                rates.setdefault(name, []).append(flops / seconds)
     return {name: median(found) for name, found in rates.items()}
 
 
-def _estimate(cost: VariantCost, state: State, speed: Mapping[str, float], variant: str) -> float:
+def _estimate(
+    cost: VariantCost, state: State, speed: Mapping[str, float], variant: str, workers: int
+) -> float:
     if state == "cached":
         return 0.0
     if state == "to measure":
         return OVERHEAD_SECONDS
-    return seconds_of(cost, speed, variant)
+    return seconds_of(cost, speed, variant, workers)
 
 
-def seconds_of(cost: VariantCost, speed: Mapping[str, float], variant: str) -> float:
-    """What a whole trial may take, at the speed of its variant or else of all."""
-    rate = speed.get(variant) or speed.get("", DEFAULT_FLOPS_PER_SECOND)
+def seconds_of(cost: VariantCost, speed: Mapping[str, float], variant: str, workers: int = 1) -> float:
+    """What a whole trial may take, at the speed of its variant or else of all, times its processes."""
+    rate = workers * (speed.get(variant) or speed.get("", DEFAULT_FLOPS_PER_SECOND))
     return _training_flops(cost) / rate + OVERHEAD_SECONDS
 
 

@@ -80,6 +80,7 @@ def rerun(store: Store, trial: Trial, progress: Progress, *, device: str | None 
             lane="training",
             folder=folder,
             threads=recorded.provenance.get("threads", 1),
+            workers=recorded.columns.get("workers", 1),
             device=device or recorded.provenance.get("device", "cpu"),
             command=command_line(),
         )

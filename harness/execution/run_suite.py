@@ -12,6 +12,7 @@ from harness import configuration
 from harness.contracts import Lane
 from harness.errors import HarnessError
 from harness.execution.executor import Events, Executor, Interrupted, SerialExecutor
+from harness.execution.places import check_batches, device_of, slots_of, workers_for, workers_of
 from harness.execution.plan import Plan, looked_up_again, make_plan, missing_lanes
 from harness.execution.provenance import command_line, uncommitted
 from harness.execution.run_state import RunState, who_runs
@@ -94,8 +95,12 @@ def results_folder(suite: Suite, results: Path | None) -> Path:
 
 
 def plan_suite(suite: Suite, options: RunOptions) -> Plan:
+    """Raises: HarnessError for `resources` that cannot be had, of what is known before anything runs."""
     store = Store(results_folder(suite, options.results))
-    return make_plan(suite, store, slots=1 if options.serial else slots_of(options))
+    workers = workers_of(suite.config.resources, options)
+    check_batches(suite, workers)
+    slots = 1 if options.serial else slots_of(options, workers)
+    return make_plan(suite, store, slots=slots, workers=workers)
 
 
 def run_plan(plan: Plan, options: RunOptions, events: Events) -> RunOutcome:
@@ -140,7 +145,7 @@ def _run_lanes(plan: Plan, store: Store, options: RunOptions, events: Events, st
 def _work(plan: Plan, store: Store, options: RunOptions, events: Events, stop: StopRequest) -> None:
     if patch := uncommitted():
         store.write_patch(patch)
-    with RunState(store.folder, plan, events) as told, executor_for(options) as executor:
+    with RunState(store.folder, plan, events) as told, executor_for(options, plan.workers) as executor:
         stop.listen()
         try:
             with stop.deferring():
@@ -177,7 +182,8 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
                     device=device_of(options),
                     command=command_line(),
                     memory_gib=options.trial_memory,
-                    memory_share=1.0 if lane == "exclusive" else 1.0 / slots_of(options),
+                    workers=1 if lane == "exclusive" else workers_for(planned.trial, plan.workers),
+                    memory_share=1.0 if lane == "exclusive" else 1.0 / slots_of(options, plan.workers),
                     minutes=options.trial_minutes,
                     checkpoint_seconds=options.checkpoint_seconds,
                     keep_curve=bool(plan.suite.config.trackers),
@@ -186,7 +192,8 @@ def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Ta
     return tasks
 
 
-def executor_for(options: RunOptions) -> Executor:
+def executor_for(options: RunOptions, workers: int) -> Executor:
+    """For trials that are trained by so many processes each."""
     if options.serial:
         return SerialExecutor(options.time_is_over)
     from harness.execution import ray_environment
@@ -195,39 +202,14 @@ def executor_for(options: RunOptions) -> Executor:
     from harness.execution.ray_driver import RayExecutor
 
     return RayExecutor(
-        slots=slots_of(options),
+        # How many a cluster that runs already has room for, it says itself.
+        slots=slots_of(options, workers) if options.address == "local" else options.slots,
         threads=options.threads,
+        workers=workers,
         gpu=device_of(options).startswith("cuda"),
         address=options.address,
         no_more=options.time_is_over,
     )
-
-
-def slots_of(options: RunOptions) -> int:
-    if options.slots is not None:
-        return options.slots
-    if device_of(options).startswith("cuda"):
-        import torch
-
-        return max(torch.cuda.device_count(), 1)
-    return max(_cpus() // options.threads, 1)
-
-
-def _cpus() -> int:
-    """CPUs that this process may use: a container's share, not the host's."""
-    import os
-
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def device_of(options: RunOptions) -> str:
-    if options.device is not None:
-        return options.device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _status(record: Record | None) -> str:

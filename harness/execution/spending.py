@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
+from harness.execution.places import device_of
 from harness.execution.plan import Plan
-from harness.execution.run_suite import RunOptions, device_of, plan_suite, results_folder
+from harness.execution.run_suite import RunOptions, plan_suite, results_folder
 from harness.tuning.forecast import SearchCost, search_cost
 from harness.tuning.stage import look_up, tuned
 
@@ -42,7 +43,8 @@ def over_budget(
 ) -> list[str]:
     """What is too much, by how much, and what makes it less."""
     hours = (plan.seconds + searching.seconds) / 3600
-    gpu_hours = (plan.seconds * plan.slots + searching.slot_seconds) / 3600 if gpu else 0.0
+    slot_seconds = plan.seconds * plan.slots + searching.slot_seconds
+    gpu_hours = slot_seconds * plan.workers / 3600 if gpu else 0.0
     if options.until is not None:
         hours = gpu_hours = 0.0  # the run ends by the clock
     expected = {"trials": float(len(plan.trials)), "hours": hours, "gpu_hours": gpu_hours}

@@ -56,6 +56,8 @@ def together(task: Task, device: torch.device) -> Iterator[Callable[[], Ranks]]:
     if task.workers == 1:
         yield lambda: ALONE
         return
+    if task.workers > (size := task.trial.config["train"]["batch_size"]):
+        raise HarnessError(f"a batch of {size} cannot be shared by {task.workers} processes")
     with contextlib.ExitStack() as stack:
         partners = _Partners(task, device, stack)
         try:

@@ -12,6 +12,7 @@ from harness import registry
 from harness.contracts import Component, Spec, require
 from harness.errors import ConfigError, did_you_mean
 from harness.suite.extent import check_extent
+from harness.suite.resources import ResourcesConfig
 from harness.suite.spending import BudgetConfig
 from harness.suite.tune import TuneConfig
 
@@ -75,6 +76,8 @@ class SuiteConfig:
     """A search before the final stage; see `harness.tuning`. No part of a trial's key: its values are."""
     budget: BudgetConfig | None = None
     """A run that is expected to cost more is refused."""
+    resources: ResourcesConfig | None = None
+    """Several GPUs or processes for each trial. No part of a trial's key."""
     seeds: int | tuple[int, ...] = 3
     measure: Annotated[tuple[Spec, ...], Component("metrics")] = DEFAULT_MEASURE
     figures: Annotated[tuple[Spec, ...], Component("figures")] = DEFAULT_FIGURES
@@ -154,7 +157,7 @@ class SuiteConfig:
         return [m if isinstance(m, Mapping) else {"name": m} for m in self.measure]
 
 
-MERGED = frozenset({"base", "variants", "match", "tune", "budget"})
+MERGED = frozenset({"base", "variants", "match", "tune", "budget", "resources"})
 SUITE_LEVEL = frozenset(
     {*MERGED, "vary", "grid", "seeds", "measure", "figures", "track", "columns", "question"}
 )

@@ -35,4 +35,4 @@ def search_cost(tuning: Tuning, plan: Plan) -> SearchCost:
 
 def _seconds(trial: Trial, plan: Plan) -> float:
     """Of the first draw; others may differ where sizes are searched."""
-    return seconds_of(cost_of(trial.config), plan.speed, trial.variant)
+    return seconds_of(cost_of(trial.config), plan.speed, trial.variant, plan.workers)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness import configuration
 from harness.errors import HarnessError
+from harness.execution.places import workers_of
 from harness.execution.run_trial import Task
 from harness.store.lock import only_run
 from harness.store.store import Store
@@ -29,6 +30,7 @@ from harness.tuning.watched import tidy
 if TYPE_CHECKING:
     from harness.execution.run_suite import RunOptions
     from harness.execution.signals import StopRequest
+    from harness.suite.resources import ResourcesConfig
 
 FOLDER = "tuning"
 """In the results folder: a store of search trials."""
@@ -50,6 +52,8 @@ class Tuning:
     searches: Sequence[Search]
     outcomes: dict[str, Outcome]
     """Of the results folder, those of earlier suites as well; by search key."""
+    resources: ResourcesConfig | None = None
+    """What each search trial is trained on, as every other."""
 
     @property
     def missing(self) -> list[Search]:
@@ -62,7 +66,7 @@ class Tuning:
 def look_up(suite: Suite, folder: Path) -> Tuning:
     """Raises: SuiteError for a search that cannot be, HarnessError for a damaged `tuned.json`."""
     found = searches(suite)
-    return Tuning(folder, found, read_outcomes(folder) if found else {})
+    return Tuning(folder, found, read_outcomes(folder) if found else {}, suite.config.resources)
 
 
 def tuned(suite: Suite, tuning: Tuning) -> Suite:
@@ -86,6 +90,7 @@ def run_searches(
         raise HarnessError(
             "tune: search optuna needs the package: pip install 'longseq-harness[tune]', or search: random"
         )
+    workers = workers_of(tuning.resources, options)
     for search in tuning.missing:
         configuration.build("datasets", search.variant.config["data"])  # what is wrong is said before it runs
     Store(tuning.folder).make_writable()
@@ -95,13 +100,13 @@ def run_searches(
         missing = tuning.missing
         outcomes = dict(tuning.outcomes)
         store = Store(tuning.folder / FOLDER)
-        with _searcher(options, stop) as run:
+        with _searcher(options, workers, stop) as run:
             for number, search in enumerate(missing):
                 if options.time_is_over():
                     break
                 rows = run(
                     search,
-                    [_task(store, search, each, options) for each in range(len(search.trials))],
+                    [_task(store, search, each, options, workers) for each in range(len(search.trials))],
                     _part(watch, number, len(missing), search.variant.name),
                 )
                 outcomes[search.key] = Outcome(
@@ -129,9 +134,9 @@ def _laid(suite: Suite, variant: Variant, folder: Path, outcome: Outcome | None)
     return dataclasses.replace(laid, tuned=frozen)
 
 
-def _task(store: Store, search: Search, number: int, options: RunOptions) -> Task:
+def _task(store: Store, search: Search, number: int, options: RunOptions, workers: int) -> Task:
+    from harness.execution.places import device_of, slots_of, workers_for
     from harness.execution.provenance import command_line
-    from harness.execution.run_suite import device_of, slots_of
 
     trial = search.trials[number]
     return Task(
@@ -142,7 +147,8 @@ def _task(store: Store, search: Search, number: int, options: RunOptions) -> Tas
         device=device_of(options),
         command=command_line(),
         memory_gib=options.trial_memory,
-        memory_share=1.0 / slots_of(options),
+        workers=workers_for(trial, workers),
+        memory_share=1.0 / slots_of(options, workers),
         minutes=options.trial_minutes,
         checkpoint_seconds=options.checkpoint_seconds,
         keep_curve=True,
@@ -150,7 +156,7 @@ def _task(store: Store, search: Search, number: int, options: RunOptions) -> Tas
 
 
 @contextmanager
-def _searcher(options: RunOptions, stop: StopRequest) -> Iterator[Searcher]:
+def _searcher(options: RunOptions, workers: int, stop: StopRequest) -> Iterator[Searcher]:
     if options.serial:
         from harness.tuning.serial_search import run_search
 
@@ -159,7 +165,7 @@ def _searcher(options: RunOptions, stop: StopRequest) -> Iterator[Searcher]:
         return
     from harness.execution.run_suite import executor_for
 
-    executor = executor_for(options)
+    executor = executor_for(options, workers)
     from harness.tuning.ray_search import RaySearcher
 
     with executor as started:
