@@ -89,7 +89,7 @@ def describe(kind: str, name: str) -> str:
         return _first_line(ast.get_docstring(_source_of(kind, name)))
     except LookupError:
         return ""
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # looking for a module runs the packages that it is in
         return f"(broken: {_last_line(error)})"
 
 
@@ -99,8 +99,8 @@ def preset_names(name: str) -> list[str]:
         return list(getattr(_registered["models"][name], "presets", {}))
     try:
         body = _source_of("models", name).body
-    except Exception:
-        return []  # `describe` says why
+    except (Exception, SystemExit):
+        return []  # `describe` says why, in the same line of `harness list`
     for node in body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "presets":
             keys = node.value.keys if isinstance(node.value, ast.Dict) else ()
@@ -109,14 +109,21 @@ def preset_names(name: str) -> list[str]:
 
 
 def _source_of(kind: str, name: str) -> ast.ClassDef:
-    """The class of an entry point, parsed, not imported. Raises: LookupError where its file has none."""
+    """The class of an entry point, parsed, not imported.
+
+    Raises: LookupError where its file only brings it from elsewhere, AttributeError where it does not
+    even do that.
+    """
     module_name, _, attribute = _entry_points(kind)[name].partition(":")
     spec = importlib.util.find_spec(module_name)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"no module {module_name}")
-    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and node.name == attribute:
             return node
+    if not any(word in source for word in (attribute, "import *", "__getattr__")):
+        raise AttributeError(f"{module_name} has no {attribute}")
     raise LookupError(attribute)
 
 

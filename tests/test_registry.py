@@ -165,6 +165,24 @@ def test_what_is_not_a_python_file_is_refused(tmp_path):
         registry.load_plugin(plugin(tmp_path, "text", "plugin.txt"))
 
 
+def test_an_entry_point_to_a_class_that_is_not_there_is_named(entry_point):
+    entry_point("models", "misspelt", "baselines.unigram:Unigramm")
+    assert (
+        registry.describe("models", "misspelt")
+        == "(broken: AttributeError: baselines.unigram has no Unigramm)"
+    )
+    assert registry.preset_names("misspelt") == []
+
+
+def test_a_package_that_exits_when_it_is_looked_into_is_named(entry_point, tmp_path, monkeypatch):
+    package = tmp_path / "package_that_exits"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry_point("models", "exits", "package_that_exits.model:Model")
+    assert registry.describe("models", "exits") == "(broken: SystemExit: no licence)"
+
+
 def test_a_broken_entry_point_spoils_only_itself(entry_point):
     entry_point("models", "broken", "no_such_package.module:Model")
     assert {"broken", "unigram"} <= set(registry.names("models"))
