@@ -5,6 +5,10 @@
 | `run` | `harness run` of 500 trials that do next to nothing, on 2 slots, report and all | 60 s |
 | `plan` | `harness plan` of 10,000 trials | 3 s, 500 MB |
 | `report` | `harness report` of a folder with 10,000 records | 20 s |
+| `suite` | `harness run` of the suite that `--suite` names, instead of all above | 1.05 of its training |
+
+The training of a suite is the sum of its trials' `train_seconds` divided by the slots: what no runner could
+do without. What a suite measures is not in it, so that one which measures little shows the runner alone.
 
 Each is the command as a person gives it, in a process of its own: wall-clock, the time on the CPU of that
 process (Ray's processes are not in it), and its peak of resident memory. The records of `report` are one real
@@ -40,6 +44,9 @@ from harness.suite.suite import load_suite
 LIMITS = {"run": (60.0, None), "plan": (3.0, 500.0), "report": (20.0, None)}
 """Name -> seconds, and MB of memory."""
 
+MOST_OF_TRAINING = 1.05
+"""Wall-clock of a real suite, as a share of its training on its slots."""
+
 app = options.new_app()
 
 
@@ -49,6 +56,7 @@ def overhead(
     planned: Annotated[int, typer.Option("--planned", min=1, help="Trials of `plan`.")] = 10_000,
     records: Annotated[int, typer.Option("--records", min=1, help="Records of `report`.")] = 10_000,
     slots: Annotated[int, typer.Option("--slots", min=1)] = 2,
+    suite: Annotated[Path | None, typer.Option("--suite", help="Time a run of this suite alone.")] = None,
     device_: options.DeviceOption = "cpu",
     output_: options.OutputOption = None,
 ) -> None:
@@ -59,11 +67,10 @@ def overhead(
     options.device(device_)
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:
         folder = Path(name)
-        rows = [
-            _run(folder, trials, slots),
-            _plan(folder, planned),
-            _report(folder, records),
-        ]
+        if suite is not None:
+            rows = [_suite(folder, suite, slots)]
+        else:
+            rows = [_run(folder, trials, slots), _plan(folder, planned), _report(folder, records)]
     table = output.frame(rows, circumstances("overhead", torch.device("cpu")))
     shown = [
         "name",
@@ -89,6 +96,22 @@ def _run(folder: Path, count: int, slots: int) -> dict[str, Any]:
     row = _time("run", command)
     done = len(list((results / "trials").glob("*/record.json")))
     return _judge(row, done, f"{done} trials on {slots} slots")
+
+
+def _suite(folder: Path, suite: Path, slots: int) -> dict[str, Any]:
+    results = folder / "suite"
+    command = ["run", str(suite), "--results", str(results), "--slots", str(slots), "--device", "cpu"]
+    row = _time("suite", command)
+    found = [read_record(path).columns for path in (results / "trials").glob("*/record.json")]
+    trained = sum(columns.get("train_seconds") or 0.0 for columns in found)
+    return _judge(
+        row, len(found), f"{trained:.0f} s of training on {slots} slots", (of_training(trained, slots), None)
+    )
+
+
+def of_training(seconds: float, slots: int) -> float:
+    """Seconds that a run may take whose trials train so many seconds in all."""
+    return MOST_OF_TRAINING * seconds / slots
 
 
 def _plan(folder: Path, count: int) -> dict[str, Any]:
@@ -145,8 +168,10 @@ def _time(name: str, command: list[str]) -> dict[str, Any]:
     }
 
 
-def _judge(row: dict[str, Any], count: int, what: str) -> dict[str, Any]:
-    seconds, megabytes = LIMITS[row["name"]]
+def _judge(
+    row: dict[str, Any], count: int, what: str, limits: tuple[float, float | None] | None = None
+) -> dict[str, Any]:
+    seconds, megabytes = limits or LIMITS[row["name"]]
     status = "ok"
     if row["exit_code"]:
         status = "failed"
