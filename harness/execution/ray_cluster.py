@@ -148,10 +148,18 @@ class RayCluster:
         side_by_side = self._fitting(_nodes().get(node_id, {}), task.lane)
         return replace(task, memory_share=1.0 / max(min(side_by_side, self.slots), 1))
 
-    def check_shared(self, folder: Path) -> None:
-        """Raises: HarnessError naming a node that does not see a folder of this machine."""
+    def check_searchable(self, folder: Path) -> None:
+        """Whether Ray Tune can search here, with trials that work in a folder of this machine.
+
+        Raises: HarnessError through Ray's client, or naming a node that does not see the folder.
+        """
         if self.is_own:
             return
+        if self.address.startswith(CLIENT):
+            raise HarnessError(
+                f"a search (tune:) is not run through {CLIENT}: start it on a machine of the cluster with "
+                "--address auto, or leave it out with --skip-tuning (docs/cluster.md)"
+            )
         with tempfile.NamedTemporaryFile(prefix=PART, dir=folder) as token:
             look: Any = ray.remote(_is_there)
             seen = {}

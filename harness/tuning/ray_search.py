@@ -59,7 +59,7 @@ class RaySearcher:
         """Raises: HarnessError"""
         folder = Path(tasks[0].folder).parent
         folder.mkdir(parents=True, exist_ok=True)
-        self.cluster.check_shared(folder)
+        self.cluster.check_searchable(folder)
         settings, space = _algorithm(search, tasks)
         asked = self.cluster.request("training")
         bundle = {"CPU": asked["num_cpus"], "GPU": asked["num_gpus"], **asked.get("resources", {})}

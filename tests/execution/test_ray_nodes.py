@@ -120,13 +120,19 @@ def test_a_search_is_refused_where_a_node_does_not_see_the_results(nodes, tmp_pa
     cluster = RayCluster(slots=1, threads=1, gpu=False, address=nodes[0].address)
     cluster.start()
     try:
-        cluster.check_shared(tmp_path)
+        cluster.check_searchable(tmp_path)
         assert list(tmp_path.iterdir()) == []
         monkeypatch.setattr("harness.execution.ray_cluster._is_there", lambda path: False)
         with pytest.raises(HarnessError, match=r"node \w{8} of the Ray cluster does not see .*tune:"):
-            cluster.check_shared(tmp_path)
+            cluster.check_searchable(tmp_path)
     finally:
         cluster.stop()
+
+
+def test_a_search_is_refused_from_outside_of_the_cluster(tmp_path):
+    cluster = RayCluster(slots=1, threads=1, gpu=False, address="ray://127.0.0.1:10001")
+    with pytest.raises(HarnessError, match="--address auto, or leave it out with --skip-tuning"):
+        cluster.check_searchable(tmp_path)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379"])
