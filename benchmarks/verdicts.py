@@ -5,6 +5,7 @@ Example: python -m benchmarks.verdicts --output verdicts.csv
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 SEEDS = (2, 3, 5, 10)
 VARIANTS = (2, 6, 14)
 COMPARED = (1, 4)
+NOISE_OF_RUNS = (0.005, 0.01, 0.02, 0.03, 0.04)
+"""Bits. Paired differences of two runs have √2 times as much."""
 
 
 @app.command()
@@ -39,7 +42,7 @@ def main(
     for name, part in (("intervals", _intervals), ("verdicts", _verdicts)):
         say(name)
         rows += list(part(suites, random))
-    for row in _compare(tries, random):
+    for row in itertools.chain(_compare(tries, random), _visible(tries, np.random.default_rng([seed, 1]))):
         say(", ".join(f"{value}" for value in row.values()))
         rows.append(row)
     table = pd.DataFrame(rows)
@@ -133,6 +136,29 @@ def _compare(tries: int, random: np.random.Generator) -> Iterator[dict[str, Any]
                     "same_seeds": "yes" if same_seeds else "no",
                     "share": share,
                 }
+
+
+def _visible(tries: int, random: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """Which noise lets how many seeds see a loss of 0.05 bits, in one variant run with the same seeds."""
+    for noise, seeds in itertools.product(NOISE_OF_RUNS, SEEDS[1:]):
+        share = simulations.share_called(
+            "worse",
+            loss=0.05,
+            noise=noise,
+            seeds=seeds,
+            variants=1,
+            same_seeds=True,
+            tries=tries,
+            random=random,
+        )
+        yield {
+            "what": "compare says worse of a loss of 0.05 bits, by noise and seeds",
+            "noise": f"normal, {noise:g} bits",
+            "seeds": seeds,
+            "variants": 1,
+            "same_seeds": "yes",
+            "share": share,
+        }
 
 
 if __name__ == "__main__":
