@@ -41,7 +41,10 @@ class Efficiency:
             description="recurrent state of one clip after its whole length", unit="B", better="lower"
         ),
         "train_step_ms": Column(
-            description="median time of forward, backward and update on one batch", unit="ms", better="lower"
+            description="median time of forward, backward and update on one batch, on one device however "
+            "many trained; in as many parts as gradient_accumulation and workers say",
+            unit="ms",
+            better="lower",
         ),
         "train_step_ms_iqr": Column(description="interquartile range of the same steps", unit="ms"),
         "train_steps_timed": Column(description="how many steps the median is of"),
@@ -57,7 +60,7 @@ class Efficiency:
         "memory_method": Column(description="how peak_memory_mib was measured"),
         "saved_for_backward_mib": Column(
             description="kept by autograd for the backward pass of one batch, or of one of the parts that "
-            "gradient_accumulation counts, parameters aside",
+            "gradient_accumulation and workers count, parameters aside",
             unit="MiB",
             better="lower",
         ),
