@@ -13,7 +13,9 @@ left at the end (`folders`).
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,7 @@ from benchmarks.circumstances import circumstances
 from benchmarks.messages import say
 from benchmarks.runner.suites import write_mixed
 from harness.api import load_figure_data
+from harness.errors import HarnessError
 from harness.store.record import read_record
 
 VOLATILE = ("train_seconds", "started_at", "git_commit", "git_dirty")
@@ -91,7 +94,8 @@ class _Experiment:
         names = ("kills", "runs", "rounds", "resumed", "lost", "doubled", "different")
         self.found.update(dict.fromkeys((*names, "orphans", "folders", "hung"), 0))
         say("the undisturbed run")
-        assert self._run(self.folder / "undisturbed", kills=0) == 0, "the undisturbed run failed"
+        if self._run(self.folder / "undisturbed", kills=0) != 0:
+            raise HarnessError(f"the undisturbed run failed: {(self.folder / 'log.txt').read_text()[-2000:]}")
         while self.found["kills"] < kills:
             self._round(self.folder / f"round-{self.found['rounds']}", kills)
             self.found["rounds"] += 1
@@ -116,7 +120,7 @@ class _Experiment:
 
     def _run(self, results: Path, kills: int) -> int:
         """One command, killed at while it runs; its exit code."""
-        log = (self.folder / "log.txt").open("ab")
+        log = (self.folder / "log.txt").open("wb")
         driver = subprocess.Popen(
             [
                 *(sys.executable, "-m", "harness", "run", str(self.suite), "--results", str(results)),
@@ -124,6 +128,7 @@ class _Experiment:
             ],
             stdout=log,
             stderr=log,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},  # SIGABRT then shows where a driver hangs
         )
         self.found["runs"] += 1
         self.drivers.add(driver.pid)
@@ -140,7 +145,10 @@ class _Experiment:
                 next_kill = time.monotonic() + self.draw.uniform(0, self.pause)
             if time.monotonic() > end:
                 self.found["hung"] += 1
-                driver.kill()
+                driver.send_signal(signal.SIGABRT)
+                driver.wait()
+                said = (self.folder / "log.txt").read_text(errors="replace")
+                say(f"hung, {sorted(map(_kind, below))} below it: {said[-4000:]}")
             if self.found["kills"] < kills and time.monotonic() > next_kill:
                 self._kill(driver.pid, list(seen.values()))
                 next_kill = time.monotonic() + self.draw.uniform(0, self.pause)
