@@ -6,7 +6,9 @@ for whatever the caller can mend.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,9 @@ from harness.errors import HarnessError
 from harness.execution.executor import Silence
 from harness.execution.run_suite import RunOptions, plan_suite, results_folder, run_plan
 from harness.execution.spending import keep_to_budget
+from harness.store.extent import for_a_report, records
+from harness.store.place import fetched, working
+from harness.store.remote import RemoteError
 from harness.store.store import Store
 from harness.store.table import SeriesFrames, build_history, build_table
 from harness.suite.suite import Suite, load_suite
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from harness.contracts import Column, Dataset, FigureData
     from harness.store.record import Record
     from harness.suite.trial import Trial
+
+log = logging.getLogger("harness")
 
 __all__ = [
     "build_model",
@@ -71,11 +78,12 @@ def run_suite(
 ) -> pd.DataFrame:
     """Run what is missing of a suite and return its table; failed trials are rows with a status.
 
-    Raises: HarnessError; KeyboardInterrupt when interrupted, with everything finished on disk.
+    `results`: a folder, or a URL that it is sent to as it grows (docs/stores.md).
+    Raises: HarnessError; RemoteError, once all is done, where not everything could be sent;
+    KeyboardInterrupt when interrupted, with everything finished on disk.
     """
     loaded = suite if isinstance(suite, Suite) else load_suite(suite, profile=profile, overrides=overrides)
     options = RunOptions(
-        results=Path(results) if results is not None else None,
         serial=serial,
         slots=slots,
         threads=threads,
@@ -84,12 +92,16 @@ def run_suite(
         trial_memory=trial_memory,
         trial_minutes=trial_minutes,
     )
-    keep_to_budget(loaded, options)
-    if loaded.config.tune is not None:
-        loaded = _tuned(loaded, options)
-    outcome = run_plan(plan_suite(loaded, options), options, Silence())
-    if outcome.interrupted:
-        raise KeyboardInterrupt
+    with working(results, log.warning) as place:
+        options = replace(options, results=place.folder)
+        keep_to_budget(loaded, options)
+        if loaded.config.tune is not None:
+            loaded = _tuned(loaded, options)
+        outcome = run_plan(plan_suite(loaded, options), options, Silence())
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+    if place.unsent:
+        raise RemoteError(place.unsent)
     return load_results(outcome.folder)
 
 
@@ -109,17 +121,17 @@ def _tuned(suite: Suite, options: RunOptions) -> Suite:
 
 
 def load_results(path: str | Path) -> pd.DataFrame:
-    """The table of a results folder, rebuilt from its records: one row a trial.
+    """The table of a results folder or the URL of one, rebuilt from its records: one row a trial.
 
-    Raises: HarnessError for a folder that no run has written.
+    Raises: HarnessError for a folder that no run has written, RemoteError for a URL that cannot be read.
     """
-    store = Store(path)
+    store = Store(fetched(path, records))
     return build_table(store.records(store.planned_trials()))
 
 
 def load_figure_data(path: str | Path) -> FigureData:
     """Table, learning curves and series of a results folder, as figures read them."""
-    store = Store(path)
+    store = Store(fetched(path, for_a_report))
     return figure_data(store, store.records(store.planned_trials()))
 
 
@@ -147,14 +159,15 @@ def load_summary(path: str | Path) -> pd.DataFrame:
     """
     from harness.analysis.summary import summarise
 
-    data = load_figure_data(path)
-    return summarise(data.table, measured_columns(path), data.variants, data.base)
+    folder = fetched(path, for_a_report)
+    data = load_figure_data(folder)
+    return summarise(data.table, measured_columns(folder), data.variants, data.base)
 
 
 def measured_columns(path: str | Path) -> dict[str, Column]:
     """What the metrics of a results folder say of their columns: unit, direction, description."""
     columns: dict[str, Column] = {}
-    for variant in Store(path).read_plan()["variants"]:
+    for variant in Store(fetched(path, records)).read_plan()["variants"]:
         for spec in variant["config"]["measure"]:
             try:
                 columns |= configuration.resolve("metrics", spec).cls.columns

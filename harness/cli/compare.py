@@ -22,7 +22,8 @@ class FailOn(StrEnum):
 
 
 Place = (
-    "A results folder, or REV:FOLDER for one that is committed to git, e.g. main:results/pooling_ablation."
+    "A results folder, the URL of one, or REV:FOLDER for one that is committed to git, "
+    "e.g. main:results/pooling_ablation."
 )
 
 

@@ -56,7 +56,8 @@ ClassifierOption = Annotated[
 @group.command(name=FOLDER)
 def folder(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A results folder, or a folder of sound files.")
+        str,
+        typer.Argument(metavar="DIR", help="A results folder or the URL of one, or a folder of sound files."),
     ],
     against: Annotated[
         str | None,
@@ -117,17 +118,21 @@ def folder(
     import torch
 
     from harness.evaluation.quality.rescoring import Changes
+    from harness.store.remote import is_url
 
     torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     changes = Changes(
         clips=clips, extractor=classifier, rejection=rejection, lengths=lengths, resamples=resamples
     )
-    if (directory / "plan.json").is_file():
+    if is_url(directory) or (Path(directory) / "plan.json").is_file():
         _refuse_for_results(against=against, likelihoods=likelihoods)
         from harness.cli.evaluate_results import evaluate_results
+        from harness.cli.workplace import workplace
+        from harness.store.extent import everything
 
-        evaluate_results(directory, changes, place, output=output, report=report, as_json=as_json)
+        with workplace(directory, everything) as results:
+            evaluate_results(results, changes, place, output=output, report=report, as_json=as_json)
         return
     if lengths is not None:
         raise HarnessError("--lengths is for a results folder: sound files end where they end")
@@ -139,7 +144,7 @@ def folder(
     from harness.cli.evaluate_files import evaluate_files
 
     evaluate_files(
-        directory,
+        Path(directory),
         against,
         profile,
         changes,

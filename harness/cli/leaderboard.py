@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli.format import console as make_console
+from harness.cli.options import ResultsArgument
 
 
 class Format(StrEnum):
@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="A results folder, e.g. results/pooling_ablation.")],
+    results: ResultsArgument,
     by: Annotated[str, typer.Option("--by", metavar="COLUMN", help="The column to order by.")],
     format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
 ) -> None:
@@ -37,8 +37,10 @@ def leaderboard(
     from harness.analysis.markup import latex_table, markdown_table
     from harness.analysis.results import load_folder
     from harness.analysis.terminal import as_terminal_table
+    from harness.store.extent import records
+    from harness.store.place import fetched
 
-    loaded = load_folder(results)
+    loaded = load_folder(fetched(results, records))
     board = make(loaded.table, loaded.columns, loaded.variants, by)
     layout = lay_out_leaderboard(board, loaded.columns, by)
     match format_:

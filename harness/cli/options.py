@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,8 +27,19 @@ SetOption = Annotated[
     ),
 ]
 ResultsOption = Annotated[
-    Path | None,
-    typer.Option("--results", "-r", metavar="DIR", help="Folder of the results. Default: results/<suite>."),
+    str | None,
+    typer.Option(
+        "--results",
+        "-r",
+        metavar="PLACE",
+        help="Folder of the results, or a URL: s3://bucket/path. Default: results/<suite>.",
+    ),
+]
+ResultsArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A results folder, e.g. results/pooling_ablation, or the URL of one: s3://bucket/path."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 SerialOption = Annotated[

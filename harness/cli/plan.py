@@ -43,14 +43,17 @@ def plan(
     from harness.execution.places import device_of
     from harness.execution.run_suite import RunOptions, plan_suite, results_folder
     from harness.execution.spending import over_budget
+    from harness.store.extent import records
+    from harness.store.place import fetched
     from harness.suite.suite import load_suite
     from harness.tuning.forecast import search_cost
     from harness.tuning.stage import look_up, tuned
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
-    tuning = look_up(loaded, results_folder(loaded, results))
+    folder = None if results is None else fetched(results, records, must_exist=False)
+    tuning = look_up(loaded, results_folder(loaded, folder))
     loaded = tuned(loaded, tuning)
-    options = RunOptions(results=results, slots=slots)
+    options = RunOptions(results=folder, slots=slots)
     made = plan_suite(loaded, options)
     cost = search_cost(tuning, made)
     if as_json:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.format import console as make_console
+from harness.cli.options import ResultsArgument
 
 
 def add_to(app: typer.Typer) -> None:
@@ -15,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="A results folder, e.g. results/pooling_ablation.")],
+    results: ResultsArgument,
     columns: Annotated[
         str | None,
         typer.Option(
@@ -30,7 +31,12 @@ def report(
 
     Example: harness report results/pooling_ablation --columns nll_bits_test,state_bytes
     """
-    write_and_print(results, None if columns is None else [name.strip() for name in columns.split(",")])
+    from harness.store.extent import for_a_report
+    from harness.store.place import fetched, published
+
+    folder = fetched(results, for_a_report)
+    write_and_print(folder, None if columns is None else [name.strip() for name in columns.split(",")])
+    published(results)
 
 
 def write_and_print(folder: Path, shown: list[str] | None = None) -> None:

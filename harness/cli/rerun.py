@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.format import console as make_console
-from harness.cli.options import JsonOption
+from harness.cli.options import JsonOption, ResultsArgument
 
 if TYPE_CHECKING:
     from harness.execution.rerun import Repeated, Rerun
@@ -20,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rerun(
-    results: Annotated[Path, typer.Argument(help="A results folder, e.g. results/pooling_ablation.")],
+    results: ResultsArgument,
     trial: Annotated[
         str, typer.Argument(help="Its key (four digits or more), or its name and seed: base-s0.")
     ],
@@ -37,10 +36,12 @@ def rerun(
     """
     from harness.cli.bar import bar
     from harness.execution.rerun import rerun as run_again
+    from harness.store.extent import records
     from harness.store.find import find_trial
+    from harness.store.place import fetched
     from harness.store.store import Store
 
-    store = Store(results)
+    store = Store(fetched(results, records))
     chosen = find_trial(store, trial)
     with bar(f"{chosen.variant} · seed {chosen.seed}") as progress:
         outcome = run_again(store, chosen, progress, device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,7 +27,10 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.execution.run_suite import RunOutcome
+    from rich.console import Console
+
+    from harness.execution.run_suite import RunOptions, RunOutcome
+    from harness.suite.suite import Suite
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,19 +63,14 @@ def run(
     where they were when the same command is given again.
 
     Exit code: 0 all trials ok, 1 some failed, 2 a usage error, 3 the time of --max-hours is over,
-    130 interrupted, 143 by SIGTERM.
+    4 not everything could be sent to the URL of --results, 130 interrupted, 143 by SIGTERM.
     """
-    from harness.cli.plan import summary_line
-    from harness.cli.progress import Display
-    from harness.cli.report import write_and_print
-    from harness.cli.tuning import tune_first
-    from harness.execution.run_suite import RunOptions, plan_suite, run_plan
-    from harness.execution.spending import keep_to_budget
+    from harness.execution.run_suite import RunOptions
+    from harness.store.place import UNSENT, working
     from harness.suite.suite import load_suite
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
     options = RunOptions(
-        results=results,
         serial=serial,
         address=address,
         slots=slots,
@@ -82,18 +81,35 @@ def run(
         checkpoint_seconds=checkpoint_every,
         until=None if max_hours is None else time.monotonic() + 3600 * max_hours,
     )
-    keep_to_budget(loaded, options)
-    loaded = tune_first(loaded, options, skip=skip_tuning)
-    planned = plan_suite(loaded, options)
     console = make_console(stderr=True)
-    console.print(f"{loaded.name} · profile {loaded.profile} · {summary_line(planned)}", highlight=False)
+    with working(
+        results, lambda words: console.print(words, highlight=False, markup=False, soft_wrap=True)
+    ) as place:
+        outcome = _run(loaded, replace(options, results=place.folder), console, skip_tuning)
+        place.hurry = outcome.interrupted
+    code = UNSENT if place.unsent and not outcome.interrupted else outcome.exit_code
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(suite: Suite, options: RunOptions, console: Console, skip_tuning: bool) -> RunOutcome:
+    from harness.cli.plan import summary_line
+    from harness.cli.progress import Display
+    from harness.cli.report import write_and_print
+    from harness.cli.tuning import tune_first
+    from harness.execution.run_suite import plan_suite, run_plan
+    from harness.execution.spending import keep_to_budget
+
+    keep_to_budget(suite, options)
+    suite = tune_first(suite, options, skip=skip_tuning)
+    planned = plan_suite(suite, options)
+    console.print(f"{suite.name} · profile {suite.profile} · {summary_line(planned)}", highlight=False)
     with Display(planned, console) as display:
         outcome = run_plan(planned, options, display)
     if not outcome.interrupted:
         write_and_print(outcome.folder)
     _say_how_it_ended(outcome)
-    if outcome.exit_code:
-        raise typer.Exit(outcome.exit_code)
+    return outcome
 
 
 def _say_how_it_ended(outcome: RunOutcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from harness.cli.bar import bar
 from harness.cli.format import console as make_console
 from harness.cli.format import duration, quantity
-from harness.cli.options import DeviceOption, ThreadsOption
+from harness.cli.options import DeviceOption, ResultsArgument, ThreadsOption
 from harness.errors import HarnessError
 
 
@@ -20,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sample(
-    results: Annotated[Path, typer.Argument(help="A results folder, e.g. results/pooling_ablation.")],
+    results: ResultsArgument,
     trials: Annotated[
         list[str] | None,
         typer.Argument(help="Variants, or the first digits of keys. Default: every trained trial."),
@@ -53,7 +54,25 @@ def sample(
     Clips that are there are kept; a command that was stopped continues where it was. Scores of the
     table change only with `harness evaluate RESULTS`.
     """
+    from harness.cli.workplace import workplace
+    from harness.store.extent import everything
+
     _check(temperature, top_p)
+    with workplace(results, everything) as folder:
+        _draw(folder, trials or (), clips, batch, temperature, top_p, label, device, threads)
+
+
+def _draw(
+    results: Path,
+    trials: Sequence[str],
+    clips: int | None,
+    batch: int | None,
+    temperature: float,
+    top_p: float,
+    label: bool,
+    device: str | None,
+    threads: int,
+) -> None:
     import torch
 
     from harness.evaluation.clips import clips_folder, draw_clips
@@ -64,7 +83,7 @@ def sample(
     torch.set_num_threads(threads)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     console = make_console(stderr=True)
-    found, notes = trained(Store(results), trials or ())
+    found, notes = trained(Store(results), trials)
     datasets = Datasets()
     for note in notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)

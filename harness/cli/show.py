@@ -43,10 +43,13 @@ def show(
     """
     from harness.errors import HarnessError
     from harness.execution.run_suite import results_folder
+    from harness.store.extent import records
+    from harness.store.place import fetched
+    from harness.store.remote import is_url
     from harness.suite.suite import load_suite
     from harness.tuning.stage import look_up, tuned
 
-    if (Folder(suite) / "plan.json").is_file():
+    if is_url(suite) or (Folder(suite) / "plan.json").is_file():
         from harness.cli.show_trial import show_trial
 
         if variant is None:
@@ -55,11 +58,12 @@ def show(
             raise HarnessError(
                 "--profile and --set are for suites; a trial in a results folder has run already"
             )
-        show_trial(Folder(suite), variant, as_json=as_json)
+        show_trial(fetched(suite, records), variant, as_json=as_json)
         return
 
     loaded = load_suite(suite, profile=profile, overrides=set_ or ())
-    loaded = tuned(loaded, look_up(loaded, results_folder(loaded, results)))
+    folder = None if results is None else fetched(results, records, must_exist=False)
+    loaded = tuned(loaded, look_up(loaded, results_folder(loaded, folder)))
     named = {name: each for each in loaded.variants for name in (each.name, *each.aliases)}
     wanted = variant or loaded.base
     if wanted not in named:

@@ -12,7 +12,7 @@ import typer
 
 from harness.cli.format import console as make_console
 from harness.cli.format import duration
-from harness.cli.options import JsonOption
+from harness.cli.options import JsonOption, ResultsArgument
 
 if TYPE_CHECKING:
     from harness.store.record import Record
@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(
-    results: Annotated[Path, typer.Argument(help="A results folder, e.g. results/pooling_ablation.")],
+    results: ResultsArgument,
     as_json: JsonOption = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it again and again while a run works.")
@@ -39,33 +39,35 @@ def status(
 
     Example: harness status results/pooling_ablation --watch
     """
+    from harness.store.extent import records
+    from harness.store.place import fetched, works_in
+
+    folder = fetched(results, records)
     if as_json:
-        typer.echo(json.dumps(rows_of(results), indent=1))
+        typer.echo(json.dumps(rows_of(folder), indent=1))
         return
     console = make_console()
     if not watch:
-        console.print(_shown(results))
+        console.print(_shown(results, folder))
         return
     from rich.live import Live
 
-    from harness.store.lock import is_running
-
-    with Live(_shown(results), console=console, auto_refresh=False) as live:
-        while is_running(results):
+    with Live(_shown(results, folder), console=console, auto_refresh=False) as live:
+        while works_in(folder):
             time.sleep(WATCH_SECONDS)
-            live.update(_shown(results), refresh=True)
+            live.update(_shown(results, fetched(results, records)), refresh=True)
 
 
 def rows_of(results: Path) -> list[dict[str, Any]]:
     """One row a trial, in the plan's order."""
     from harness.errors import HarnessError
     from harness.execution.run_state import read_run_state
-    from harness.store.lock import is_running
+    from harness.store.place import works_in
     from harness.store.store import Store
 
     store = Store(results)
     trials = store.planned_trials()
-    running = read_run_state(results).get("trials", {}) if is_running(results) else {}
+    running = read_run_state(results).get("trials", {}) if works_in(results) else {}
     rows = []
     for trial in trials:
         try:
@@ -115,12 +117,12 @@ def _finished_at(record: Record | None) -> str:
     return max(last, record.provenance.get("finished_at", ""))
 
 
-def _shown(results: Path) -> Any:
+def _shown(title: str, results: Path) -> Any:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=str(results), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("variant", "seed", "key", "status", "measured", "age", "progress or error"):
         table.add_column(name, overflow="fold")
     rows = rows_of(results)
@@ -141,14 +143,14 @@ def _words(row: dict[str, Any]) -> str:
 
 def _summary(results: Path, rows: list[dict[str, Any]]) -> str:
     from harness.execution.run_state import read_run_state
-    from harness.store.lock import is_running
+    from harness.store.place import works_in
 
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["status"]] = counts.get(row["status"], 0) + 1
     text = ", ".join(f"{count} {state}" for state, count in counts.items())
     state = read_run_state(results)
-    if not is_running(results) or not state:
+    if not works_in(results) or not state:
         return f"{text}; no run works here"
     return (
         f"{text}; process {state['pid']} on {state['host']} works since {state['since']}: "

@@ -8,6 +8,9 @@ from typing import Any
 
 from harness import configuration, registry
 from harness.errors import ConfigError, HarnessError
+from harness.store.extent import records
+from harness.store.place import fetched
+from harness.store.remote import is_url
 from harness.store.store import Store
 from harness.suite.source import read_scalar
 from harness.suite.suite import load_suite
@@ -17,9 +20,11 @@ def data_of(text: str, profile: str | None = None) -> dict[str, Any]:
     """A complete data configuration.
 
     `text`: ``fsdd``; ``{name: fsdd, seconds: 0.5}``; a suite file, whose base's data are meant, in a
-    profile; or a results folder.
+    profile; or a results folder or the URL of one.
     Raises: HarnessError saying what is wrong with it.
     """
+    if is_url(text):
+        return dict(_of_results(fetched(text, records)))
     path = Path(text)
     if path.suffix in {".yaml", ".yml"}:
         return dict(load_suite(path, profile=profile).variants[0].config["data"])

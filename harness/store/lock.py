@@ -16,11 +16,11 @@ WAIT_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def only_run(store: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
+def only_run(store: Path, on_wait: Callable[[], None], *, name: str = LOCK) -> Iterator[bool]:
     """Hold a store's lock. Where another run has it, say so once and wait; yields whether that was so."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(store / LOCK)
+    lock = FileLock(store / name)
     waited = False
     while True:
         try:
@@ -36,14 +36,14 @@ def only_run(store: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
         lock.release()
 
 
-def is_running(store: Path) -> bool:
+def is_running(store: Path, *, name: str = LOCK) -> bool:
     """Whether a run works in a store now. False where it cannot be told: a file system without locks."""
     from filelock import FileLock, Timeout
 
-    if not (store / LOCK).exists():
+    if not (store / name).exists():
         return False
     try:
-        with FileLock(store / LOCK).acquire(timeout=0.0):
+        with FileLock(store / name).acquire(timeout=0.0):
             return False
     except Timeout:
         return True

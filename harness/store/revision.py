@@ -12,16 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.store.extent import records
+from harness.store.place import fetched
+from harness.store.remote import is_url
 
 
 @contextmanager
 def opened(place: str) -> Iterator[Path]:
-    """A results folder, or one of a git revision, for as long as the block runs.
+    """A results folder, the copy of one at a URL, or one of a git revision, for as long as the block runs.
 
-    `place`: a folder, or ``REV:FOLDER`` with the folder as seen from the top of the repository, or
-    from here where it begins with ``./``.
+    `place`: a folder; a URL, of which the records are there; or ``REV:FOLDER`` with the folder as seen
+    from the top of the repository, or from here where it begins with ``./``.
     Raises: HarnessError for what is neither.
     """
+    if is_url(place):
+        yield fetched(place, records)
+        return
     if Path(place).exists() or ":" not in place:
         yield Path(place)
         return
