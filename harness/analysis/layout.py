@@ -54,6 +54,7 @@ class SummaryLayout(Layout):
     """One row a variant."""
 
     failures: list[str] = field(default_factory=list)  # "layers=2: 1 diverged"
+    remarks: list[str] = field(default_factory=list)  # "Of all: the classifier is too weak"
     interval: bool = True  # some variant has two seeds or more
     base: str = ""
     power: str = ""
@@ -76,6 +77,7 @@ class SummaryLayout(Layout):
             )
         if self.power:
             lines.append(self.power)
+        lines += [f"{remark}." for remark in self.remarks]
         if self.failures:
             lines.append(f"Not ok, and in no average: {'; '.join(self.failures)}.")
         return lines
@@ -112,6 +114,7 @@ def lay_out(
         headers,
         [list(row) for row in zip(*cells, strict=True)],
         failures=not_ok(rows),
+        remarks=remarks(rows),
         interval=any((summary[f"{name}_n"] > 1).any() for name in chosen),
         base=base,
         power=power_note(summary, leading, columns) if leading else "",
@@ -121,6 +124,18 @@ def lay_out(
 def not_ok(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
     """``layers=2: 1 diverged`` of every row that counts a failure."""
     return [f"{row['variant']}: {row['not_ok']}" for row in rows if row["not_ok"]]
+
+
+def remarks(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """What metrics say of their numbers, and of which variants."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        if row["notes"]:
+            of.setdefault(row["notes"], []).append(row["variant"])
+    return [
+        f"Of {'all' if len(variants) == len(rows) else ', '.join(variants)}: {note}"
+        for note, variants in of.items()
+    ]
 
 
 def power_note(summary: pd.DataFrame, name: str, columns: Mapping[str, Column]) -> str:

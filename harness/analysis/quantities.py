@@ -48,6 +48,8 @@ KNOWN: Mapping[str, Quantity] = {
     "generate_samples_per_second": Quantity("Generation speed", "samples/s", "higher"),
     "real_time_factor": Quantity("Real-time factor", "", "higher"),
     "flops_per_token": Quantity("Forward cost", "FLOP", "lower"),
+    "fid": Quantity("FID", "", "lower"),
+    "inception_score": Quantity("Inception score", "", "higher", "IS"),
     "parameters": Quantity("Parameters", terse="Params"),
     "length": Quantity("Length of a clip", "samples"),
     "train_step_ms_iqr": Quantity("Training step, interquartile range", "ms"),
@@ -55,13 +57,16 @@ KNOWN: Mapping[str, Quantity] = {
 }
 
 COMPACT = (
-    *("nll_bits_test", "generalization_gap_bits", "train_step_ms", "tokens_per_second"),
+    *("nll_bits_test", "generalization_gap_bits", "fid", "inception_score"),
+    *("train_step_ms", "tokens_per_second"),
     *("peak_memory_mib", "state_bytes", "generate_samples_per_second", "parameters"),
 )
 """The columns of a summary for people, in this order; a plugin's own follow."""
 
 NOT_NARROW = frozenset({"state_bytes", "generate_samples_per_second"})
 """Of these, what a terminal has no room for."""
+
+ACRONYMS = frozenset({"fid", "kid", "nll", "am"})
 
 _UNITS = {"_per_second": "1/s", "_seconds": "s", "_ms": "ms", "_mib": "MiB", "_bytes": "B", "_bits": "bits"}
 
@@ -103,5 +108,6 @@ def scale_of(value: float) -> tuple[float, str]:
 
 def _words(name: str) -> str:
     stem = next((name.removesuffix(suffix) for suffix in _UNITS if name.endswith(suffix)), name)
-    text = (stem or name).replace("_", " ").strip()
+    words = [word.upper() if word in ACRONYMS else word for word in (stem or name).split("_") if word]
+    text = " ".join(words)
     return text[:1].upper() + text[1:]

@@ -57,7 +57,8 @@ def summarise(
 ) -> pd.DataFrame:
     """One row a variant, in the order given. Columns:
 
-    variant, n_ok, n_not_ok, not_ok (how often which status), and for each measured column `x`:
+    variant, n_ok, n_not_ok, not_ok (how often which status), notes (what metrics say of their numbers),
+    and for each measured column `x`:
         x_mean, x_low, x_high, x_n: mean and 95 % t interval over the successful seeds
         x_iqm, …_low, …_high: interquartile mean with its bootstrap interval, from `ENOUGH` seeds on
         x_difference, …_low, …_high, x_pairs: to the base, paired by seed; the interval is of this
@@ -76,7 +77,8 @@ def summarise(
     check_one_row_a_trial(table, variants)
     parts = [counts(table, variants)]
     parts += [_measured(table, name, columns, variants, base) for name in measured(table)]
-    return pd.concat(parts, axis="columns").reset_index(names="variant")
+    whole = pd.concat(parts, axis="columns").copy()  # in one piece, else pandas warns of each column's own
+    return whole.reset_index(names="variant")
 
 
 def measured(table: pd.DataFrame) -> list[str]:
@@ -93,7 +95,10 @@ def measured(table: pd.DataFrame) -> list[str]:
 
 
 def counts(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
-    """variant -> n_ok, n_not_ok, not_ok: how many trials succeeded, and how the others ended."""
+    """variant -> n_ok, n_not_ok, not_ok, notes: how many succeeded, how the others ended, what to know.
+
+    Notes are what a metric wrote into a column called `…_note`, each once.
+    """
     statuses = {variant: Counter[str]() for variant in variants}
     for variant, status in zip(table["variant"], table["status"], strict=True):
         statuses[variant][status] += 1
@@ -101,7 +106,14 @@ def counts(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
     for variant, found in statuses.items():
         ok = found.pop("ok", 0)
         why = ", ".join(f"{count} {status}" for status, count in sorted(found.items()))
-        rows[variant] = {"n_ok": ok, "n_not_ok": found.total(), "not_ok": why}
+        rows[variant] = {"n_ok": ok, "n_not_ok": found.total(), "not_ok": why, "notes": ""}
+    for name in (name for name in table.columns if str(name).endswith("_note")):
+        said = table.loc[
+            table["status"].eq("ok") & table[name].notna() & table[name].ne(""), ["variant", name]
+        ]
+        for variant, notes in said.groupby("variant", sort=False)[name]:
+            known = [rows[variant]["notes"], *sorted(notes.unique())]
+            rows[variant]["notes"] = "; ".join(note for note in known if note)
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -143,6 +143,28 @@ def test_the_terminal_table_fits_110_columns_without_breaking_a_number(summary, 
     assert "2/3" in text and "mixer=attention: 1 diverged" in text
 
 
+def test_what_a_metric_says_of_its_numbers_stands_below_them(data, columns):
+    weak = "the classifier is too weak"
+    table = data.table.assign(quality_note=weak, other_note="")
+    table.loc[table["variant"] == "base", "other_note"] = "ended early"
+    summary = summarise(table, columns, data.variants, data.base)
+    assert row(summary, "base")["notes"] == f"{weak}; ended early"
+    assert row(summary, "layers=4")["notes"] == ""  # none of its trials has a number
+    notes = lay_out(summary, columns, data.base).notes("Bold", "")
+    assert f"Of base: {weak}; ended early." in notes
+    assert any("mixer=lru" in note and note.endswith(f": {weak}.") for note in notes)
+    everywhere = table[table["status"] == "ok"].assign(other_note="")
+    known = [name for name in data.variants if name in set(everywhere["variant"])]
+    summary = summarise(everywhere, columns, known, data.base)
+    assert f"Of all: {weak}." in lay_out(summary, columns, data.base).notes("Bold", "")
+
+
+def test_many_columns_cost_no_warning(data, columns, recwarn):
+    wide = data.table.assign(**{f"measured_{n}": 1.0 for n in range(30)})
+    summarise(wide, columns, data.variants, data.base)
+    assert not recwarn.list
+
+
 def test_names_are_not_read_as_markup(data, columns):
     table = data.table.replace({"variant": {"mixer=lru": "[red]x[/red]"}})
     variants = ["[red]x[/red]" if v == "mixer=lru" else v for v in data.variants]

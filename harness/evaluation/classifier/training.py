@@ -61,16 +61,20 @@ class Trained:
     seconds: float
 
 
+class TooShort(DataError):
+    """The data set's clips have fewer frames than the network needs."""
+
+
 def build(
     settings: ClassifierSettings, classes: int, sample_rate: int, length: int
 ) -> tuple[nn.Module, FrontEnd]:
-    """An untrained network, and the front end it wants. Raises: DataError when clips are too short."""
+    """An untrained network, and the front end it wants. Raises: TooShort."""
     if settings.network == "resnext":
         return ResNeXt(classes), published_front_end()
     front_end = small_front_end(sample_rate, length)
     shortest = (LEAST_FRAMES - 1) * front_end.mel.hop
     if length < shortest:
-        raise DataError(
+        raise TooShort(
             f"clips of {length} samples at {sample_rate} Hz are too short for a classifier: it needs "
             f"{shortest} at least"
         )
@@ -80,7 +84,7 @@ def build(
 def train(
     labelled: Labelled, settings: ClassifierSettings, device: torch.device, progress: Progress
 ) -> Trained:
-    """Raises: DataError when clips are too short."""
+    """Raises: TooShort."""
     seed = derive_seed("classifier", settings.seed)
     with _reproducible(device), precision("float32"), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)

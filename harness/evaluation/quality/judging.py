@@ -16,6 +16,7 @@ import torch
 from harness.contracts import Column, Dataset
 from harness.evaluation.classifier.extractor import Extractor, extractor_for
 from harness.evaluation.classifier.settings import PRESETS
+from harness.evaluation.classifier.training import TooShort
 from harness.evaluation.quality.embedding import Embedding
 from harness.evaluation.quality.mel_distance import COLUMNS as MEL_SCORES
 from harness.evaluation.quality.mel_distance import mel_scores
@@ -109,9 +110,13 @@ def judge(
     training, of_recordings = ours.descriptions()
     found |= mel_scores(described[chosen], training, seed=0, resamples=protocol.resamples)
     found |= _repeated(of_recordings, ("mel_distance",))
-    extractor = classifier_of(dataset, protocol.extractor, device, progress)
+    try:
+        extractor = classifier_of(dataset, protocol.extractor, device, progress)
+        why = "the data set has no labels to train a classifier on"
+    except TooShort as error:  # no reason to lose the trial
+        extractor, why = None, str(error)
     if extractor is None:
-        found["quality_note"] = "the data set has no labels to train a classifier on: mel_distance alone"
+        found["quality_note"] = f"{why}: mel_distance alone"
         return Judged(columns=_defined(found), embedding=None)
     embedding = embed_all(waveforms, extractor, dataset.sample_rate, "clips", progress)
     reference, of_recordings = ours.embeddings(extractor)

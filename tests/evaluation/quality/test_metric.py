@@ -7,6 +7,7 @@ import torch
 from tone_plugin import LENGTH, Bands, Noise, Tones
 
 from harness.contracts import MetricContext
+from harness.evaluation.classifier.extractor import extractor_for
 from harness.evaluation.clip_folder import ClipFolder
 from harness.evaluation.quality import judging
 from harness.evaluation.quality.metric import Quality
@@ -97,6 +98,14 @@ def test_a_damaged_cache_is_computed_again(measure, own_cache):
     for file in (own_cache / "quality").glob("*.[nj]*"):
         file.write_bytes(file.read_bytes()[:40])
     assert measure() == first
+
+
+def test_clips_that_are_too_short_for_a_classifier_have_the_distance_without_one(measure, monkeypatch):
+    monkeypatch.setattr(judging, "extractor_for", extractor_for)
+    row = measure()
+    assert row["mel_distance"] > 0 and "fid" not in row
+    assert "clips of 640 samples at 8000 Hz are too short" in row["quality_note"]
+    assert row["quality_note"].endswith(": mel_distance alone")
 
 
 def test_clips_are_kept_and_labelled(measure, samples):
