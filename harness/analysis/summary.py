@@ -107,13 +107,11 @@ def counts(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
         ok = found.pop("ok", 0)
         why = ", ".join(f"{count} {status}" for status, count in sorted(found.items()))
         rows[variant] = {"n_ok": ok, "n_not_ok": found.total(), "not_ok": why, "notes": ""}
-    for name in (name for name in table.columns if str(name).endswith("_note")):
-        said = table.loc[
-            table["status"].eq("ok") & table[name].notna() & table[name].ne(""), ["variant", name]
-        ]
-        for variant, notes in said.groupby("variant", sort=False)[name]:
-            known = [rows[variant]["notes"], *sorted(notes.unique())]
-            rows[variant]["notes"] = "; ".join(note for note in known if note)
+    ok = table[table["status"] == "ok"]
+    for name in (str(name) for name in table.columns if str(name).endswith("_note")):
+        for variant, row in rows.items():
+            said = {str(note) for note in ok.loc[ok["variant"] == variant, name].dropna()} - {""}
+            row["notes"] = "; ".join(filter(None, (str(row["notes"]), *sorted(said))))
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
