@@ -107,10 +107,12 @@ def counts(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
         ok = found.pop("ok", 0)
         why = ", ".join(f"{count} {status}" for status, count in sorted(found.items()))
         rows[variant] = {"n_ok": ok, "n_not_ok": found.total(), "not_ok": why, "notes": ""}
-    ok = table[table["status"] == "ok"]
+    successful = table[table["status"] == "ok"]
     for name in (str(name) for name in table.columns if str(name).endswith("_note")):
         for variant, row in rows.items():
-            said = {str(note) for note in ok.loc[ok["variant"] == variant, name].dropna()} - {""}
+            said = {str(note) for note in successful.loc[successful["variant"] == variant, name].dropna()} - {
+                ""
+            }
             row["notes"] = "; ".join(filter(None, (str(row["notes"]), *sorted(said))))
     return pd.DataFrame.from_dict(rows, orient="index")
 
