@@ -26,7 +26,7 @@ from harness.store.side_by_side import side_by_side
 
 STATE, SYNC, SENDING = ".remote.json", ".sync", ".sending"
 
-BATCH = 64
+BATCH = 8
 """Trials after which a long transfer notes how far it is."""
 
 

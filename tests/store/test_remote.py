@@ -16,7 +16,7 @@ from harness.store import uplink
 from harness.store.extent import everything, for_a_report, for_a_run, records
 from harness.store.lease import LEASE, Lease
 from harness.store.mirror import Mirror
-from harness.store.place import fetched, published, working
+from harness.store.place import _in_memory, fetched, published, working
 from harness.store.record import Record, write_record
 from harness.store.remote import Remote, RemoteError, is_url
 
@@ -174,6 +174,17 @@ def test_a_suite_runs_at_a_url_and_another_machine_continues_it(toy_at_url, url)
     assert list(first["status"]) == ["ok"] * 4
     assert LEASE not in Remote(url).entries()
     pd.testing.assert_frame_equal(first, toy_at_url(url))
+
+    unsent = f"trials/{first['variant'][0]}-s{first['seed'][0]}-"
+    for path in Remote(url).entries():
+        if path.startswith(unsent):
+            Remote(url).remove(path)
+    _in_memory.pop(url).cleanup()  # as on another machine, without a copy
+    again = toy_at_url(url)
+    assert again["nll_bits_test"].tolist() == first["nll_bits_test"].tolist()
+    kept = first.index > 0
+    pd.testing.assert_frame_equal(again[kept], first[kept])
+    assert any(path.startswith(unsent) and path.endswith("record.json") for path in Remote(url).entries())
 
 
 @pytest.fixture
