@@ -21,9 +21,8 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
     """What a test registers is gone after it."""
-    monkeypatch.setattr(
-        registry, "_registered", {kind: dict(registry._registered[kind]) for kind in KINDS.values()}
-    )
+    registered = {kind: dict(registry._registered[kind]) for kind in registry.KINDS}
+    monkeypatch.setattr(registry, "_registered", registered)
 
 
 @pytest.fixture
