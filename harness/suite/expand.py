@@ -83,6 +83,8 @@ def lineage(suite: SuiteConfig, name: str) -> list[str]:
     while (parent := suite.variants[chain[-1]].get("extends")) is not None:
         if parent == BASE:
             break
+        if not isinstance(parent, str):
+            raise ConfigError(("variants", chain[-1], "extends"), "must be the name of a variant")
         if parent not in suite.variants:
             raise ConfigError(
                 ("variants", chain[-1], "extends"),

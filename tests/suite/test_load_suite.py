@@ -286,6 +286,7 @@ def test_folder_names_are_safe(load):
         ("vary: {width: [1]}\n", ["demo.yaml:9:8", "names no setting"]),
         ("vary: [1]\n", ["demo.yaml:9:1", "vary"]),
         ("variants: {a: {extends: b}, b: {extends: a}}\n", ["circle", "a -> b -> a"]),
+        ("variants: {a: {extends: {b: 1}}, b: {}}\n", ["a.extends", "must be the name of a variant"]),
         ("variants: {a: {extends: bb}, b: {}}\n", ["no variant is called 'bb'", "did you mean 'b'?"]),
         (
             "variants:\n  a: {model: {width: 1}}\n  a: {model: {width: 2}}\n",
