@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from harness import configuration
 from harness.errors import ConfigError, HarnessError
 from harness.evaluation.flop_counter import FlopCounter
+from harness.training.shortage import ran_out_of_memory
 
 log = logging.getLogger("harness")
 
@@ -82,13 +83,21 @@ def _built(found: configuration.Resolved, vocab_size: int) -> nn.Module:
         return model
     except _TooMuchMemory:
         pass
+    except Exception as failure:  # one tensor was too large to be made and looked at
+        if not ran_out_of_memory(failure):
+            raise
     try:
         model = without()
     except HarnessError:
         raise
     except Exception as error:
         _warn(found.name, error)
-        return with_memory()
+        try:
+            return with_memory()
+        except Exception as failure:
+            if not ran_out_of_memory(failure):
+                raise
+            raise ConfigError("model", f"{found.name} is too large for this machine's memory") from None
     _rebuild[model] = with_memory
     return model
 

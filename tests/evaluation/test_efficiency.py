@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness import registry
+from harness import configuration, registry
 from harness.contracts import report_flops
+from harness.errors import ConfigError
 from harness.evaluation import flops
 from harness.evaluation.efficiency import Efficiency
 from harness.evaluation.flop_counter import FlopCounter
@@ -81,6 +82,24 @@ def test_a_long_run_is_followed_not_made(toy, monkeypatch):
     for length in (1, flops.LONGEST_RUN, flops.LONGEST_RUN + 1):
         flops_per_token(model, length)
     assert [device.type for device in seen] == ["cpu", "cpu", "meta"]
+
+
+@pytest.mark.parametrize("without_memory", [True, False])
+def test_one_tensor_that_no_memory_holds_is_counted_without_or_refused(monkeypatch, without_memory):
+    class Huge(torch.nn.Module):
+        def __init__(self, config, *, vocab_size):
+            super().__init__()
+            if not without_memory and torch.get_default_device().type == "meta":
+                raise NotImplementedError("needs values")
+            self.weight = torch.nn.Parameter(torch.empty(1 << 50))
+
+    found = configuration.Resolved(name="huge", cls=Huge, config=None)
+    monkeypatch.setattr(configuration, "resolve", lambda *_: found)
+    if without_memory:
+        assert build_to_count("huge", vocab_size=2).weight.is_meta
+    else:
+        with pytest.raises(ConfigError, match="huge is too large for this machine's memory"):
+            build_to_count("huge", vocab_size=2)
 
 
 def test_counting_leaves_random_numbers_and_threads_as_they_were():
