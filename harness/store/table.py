@@ -125,11 +125,13 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _length(config: Mapping[str, Any]) -> int | None:
-    """Tokens of a clip in training; None where the data set is known to a plugin alone that is not here."""
+    """Tokens of a clip in training; None of a plugin's data set that is not loaded and has no such setting."""
     try:
         whole = int(configuration.resolve("datasets", config["data"]).config.length)
     except HarnessError:
-        return None
+        whole = config["data"].get("length")
+        if not isinstance(whole, int):
+            return None
     return min(config["train"].get("crop") or whole, whole)
 
 
