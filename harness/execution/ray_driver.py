@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import tune
 from ray.exceptions import RayError, RayTaskError
+from ray.tune.error import TuneError
+from ray.tune.search import Searcher
 
 from harness.errors import HarnessError
 from harness.execution.executor import Events, Interrupted
@@ -30,10 +33,6 @@ from harness.execution.transfer import Home
 from harness.execution.tune_run import TaskTrial, fitted
 from harness.store.record import read_record
 from harness.training.stopping import never
-
-from ray import tune  # isort: skip
-from ray.tune.error import TuneError  # isort: skip
-from ray.tune.search import Searcher  # isort: skip
 
 ATTEMPTS = 3
 """How often a task is begun when machines fail; the number stands in its record's provenance."""
@@ -137,17 +136,15 @@ class _Crew:
 
     def work(self) -> None:
         """Raises: Interrupted, ClusterLost, HarnessError"""
-        space = {"threads": self.threads}
-        draws = _Draws(self)
         try:
             with fitted(
                 TaskTrial,
                 self.cluster,
                 self.lane,
+                space={"threads": self.threads},
                 callback=_Relay(self),
-                space=space,
-                search_alg=draws,
-                num_samples=-1,
+                search_alg=_Draws(self),
+                num_samples=-1,  # as many as are drawn
             ):
                 pass
         except (RayError, RuntimeError, TuneError) as error:
@@ -263,7 +260,7 @@ class _Draws(Searcher):
         """Tune writes its parts to disk, and a terminal cannot be; nothing is ever read back."""
         return {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         return self.crew.draw(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
@@ -305,11 +302,10 @@ class _Relay(tune.Callback):
     def _raised_later(self) -> Iterator[None]:
         try:
             yield
-        except RayError as error:
-            if isinstance(error, RayTaskError):
-                self.crew.broken = self.crew.broken or error
         except Exception as error:
-            self.crew.broken = self.crew.broken or error
+            # An actor that is lost Tune finds out by itself.
+            if isinstance(error, RayTaskError) or not isinstance(error, RayError):
+                self.crew.broken = self.crew.broken or error
 
 
 def _leave(job: _Job) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,16 +16,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
-
-os.environ |= {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files of its own; read when ray.tune is imported
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are the harness's
-    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing is restored from Tune's state
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints boxes whatever its verbosity
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
 
 import ray
 from ray import tune
