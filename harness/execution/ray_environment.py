@@ -10,6 +10,13 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",  # timings must not give way to whatever else the machine does
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints boxes whatever its verbosity
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files of its own
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are the harness's
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing is restored from Tune's state
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
 }
 
 OWN = {

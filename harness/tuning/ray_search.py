@@ -11,19 +11,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-os.environ |= {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files of its own; read when ray.tune is imported
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are the harness's
-    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints boxes whatever its verbosity
-}
 
 from ray import tune
 from ray.exceptions import RayError
@@ -35,6 +27,7 @@ from harness.execution.executor import Interrupted
 from harness.execution.isolation import Worker, WorkerLost
 from harness.execution.ray_cluster import RayCluster
 from harness.execution.run_trial import Task
+from harness.execution.tune_run import fitted
 from harness.training.history import HistoryRow
 from harness.tuning.outcome import SearchRow
 from harness.tuning.search import Search, with_values
@@ -61,38 +54,29 @@ class RaySearcher:
         folder.mkdir(parents=True, exist_ok=True)
         self.cluster.check_searchable(folder)
         settings, space = _algorithm(search, tasks)
-        asked = self.cluster.request("training")
-        bundle = {"CPU": asked["num_cpus"], "GPU": asked["num_gpus"], **asked.get("resources", {})}
         trainable: Any = tune.with_parameters(
             SearchTrial, payloads=[task.payload() for task in tasks], steps=search.steps
         )
-        with tempfile.TemporaryDirectory(prefix="harness-tune-") as scratch:
-            tuner = tune.Tuner(
-                tune.with_resources(trainable, tune.PlacementGroupFactory([bundle])),
-                param_space=space,
-                tune_config=tune.TuneConfig(
-                    max_concurrent_trials=self.cluster.places("training"), reuse_actors=True, **settings
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=scratch,
-                    name="search",
-                    verbose=0,
-                    callbacks=[_Watcher(search, watch)],
-                    failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
-                    checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-                ),
-            )
-            try:
-                found = tuner.fit()
-            except (RayError, TuneError) as error:
-                words = str(error).strip().partition("\n")[0]
-                raise HarnessError(
-                    f"the search of {search.variant.name} broke off ({words}); the same command continues"
-                ) from None
-            return [
-                _row(search, tasks, number, each)
-                for number, each in enumerate(found[place] for place in range(len(found)))
-            ]
+        run = fitted(
+            trainable,
+            self.cluster,
+            "training",
+            space=space,
+            callback=_Watcher(search, watch),
+            max_failures=ATTEMPTS,
+            **settings,
+        )
+        try:
+            with run as found:
+                return [
+                    _row(search, tasks, number, each)
+                    for number, each in enumerate(found[place] for place in range(len(found)))
+                ]
+        except (RayError, TuneError) as error:
+            words = str(error).strip().partition("\n")[0]
+            raise HarnessError(
+                f"the search of {search.variant.name} broke off ({words}); the same command continues"
+            ) from None
 
 
 def _algorithm(search: Search, tasks: Sequence[Task]) -> tuple[dict[str, Any], dict[str, Any]]:

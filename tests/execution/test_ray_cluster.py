@@ -15,6 +15,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.execution import ray_environment
+from harness.execution.executor import Silence
 from harness.execution.ray_folder import clear, ray_folder, sweep
 from harness.execution.run_trial import Task
 from harness.suite.trial import Trial
@@ -22,7 +23,7 @@ from harness.suite.trial import Trial
 ray_environment.prepare(local=True)
 
 from harness.execution.ray_cluster import RayCluster  # noqa: E402 (the environment comes first)
-from harness.execution.ray_driver import ATTEMPTS, _Crew, _Member  # noqa: E402
+from harness.execution.ray_driver import ATTEMPTS, FUTILE_STARTS, _Crew  # noqa: E402
 from harness.execution.ray_host import Host  # noqa: E402
 
 
@@ -128,12 +129,30 @@ def test_what_machines_lose_again_and_again_becomes_a_row(tmp_path):
     trial = Trial("base", 0, {"model": {"name": "tiny"}})
     task = Task(trial=trial, lane="training", folder=str(tmp_path))
     ended = []
-    events = SimpleNamespace(progress=lambda *_: None, ended=lambda task, record: ended.append(record))
-    cluster = SimpleNamespace(places=lambda lane: 1, request=lambda lane: {})
+    events = SimpleNamespace(
+        started=lambda _: None, progress=lambda *_: None, ended=lambda task, record: ended.append(record)
+    )
+    cluster = SimpleNamespace(places=lambda lane: 1, is_own=True, fitted=lambda task, node_id: task)
     crew = _Crew(cluster, [task], events, lambda: False)
-    for _ in range(ATTEMPTS):
+    actor = SimpleNamespace(begin=SimpleNamespace(remote=lambda *_: None))
+    for number in range(ATTEMPTS):
         assert not ended
-        crew._again(_Member(None, None, task=crew.waiting.popleft()), "the node is gone")
+        assert crew.draw(f"trial-{number}") == {"task": tmp_path.name}
+        crew.begin(f"trial-{number}", actor)
+        crew.lost(f"trial-{number}", ConnectionError("the node is gone"))
     assert ended[0].status == "failed"
-    assert ended[0].error == "lost 3 times: the node is gone"
-    assert not crew.waiting
+    assert ended[0].error == "lost 3 times: ConnectionError: the node is gone"
+    assert crew.draw("one more") == "FINISHED"
+
+
+def test_what_never_began_costs_a_task_no_attempt_and_ends_the_run_at_last(tmp_path):
+    trial = Trial("base", 0, {"model": {"name": "tiny"}})
+    task = Task(trial=trial, lane="training", folder=str(tmp_path))
+    crew = _Crew(SimpleNamespace(places=lambda lane: 1), [task], Silence(), lambda: False)
+    for number in range(FUTILE_STARTS - 1):
+        crew.draw(f"trial-{number}")
+        crew.lost(f"trial-{number}", ConnectionError("no room"))
+        assert crew.waiting[0].attempt == 1
+    crew.draw("last")
+    with pytest.raises(HarnessError, match="no worker can be started: ConnectionError: no room"):
+        crew.lost("last", ConnectionError("no room"))
