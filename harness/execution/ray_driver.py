@@ -26,11 +26,11 @@ from harness.errors import HarnessError
 from harness.execution.executor import Events, Interrupted
 from harness.execution.isolation import record_failure, stamp
 from harness.execution.ray_cluster import LOCAL, RayCluster
+from harness.execution.ray_tune import TaskTrial, fitted
 from harness.execution.run_trial import Task
 from harness.execution.same_code import check_same
 from harness.execution.signals import GRACE_SECONDS, StopAsked
 from harness.execution.transfer import Home
-from harness.execution.tune_run import TaskTrial, fitted
 from harness.store.record import read_record
 from harness.training.stopping import never
 

@@ -125,7 +125,7 @@ def _configuration(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _length(config: Mapping[str, Any]) -> int | None:
-    """Tokens of a clip in training; None of a plugin's data set that is not loaded and has no such setting."""
+    """Tokens of a clip in training; None of a plugin's data set that is not loaded and says no length."""
     try:
         whole = int(configuration.resolve("datasets", config["data"]).config.length)
     except HarnessError:

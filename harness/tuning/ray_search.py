@@ -26,8 +26,8 @@ from harness.errors import HarnessError
 from harness.execution.executor import Interrupted
 from harness.execution.isolation import Worker, WorkerLost
 from harness.execution.ray_cluster import RayCluster
+from harness.execution.ray_tune import fitted
 from harness.execution.run_trial import Task
-from harness.execution.tune_run import fitted
 from harness.training.history import HistoryRow
 from harness.tuning.outcome import SearchRow
 from harness.tuning.search import Search, with_values
