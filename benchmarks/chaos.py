@@ -212,7 +212,7 @@ def _kind(process: psutil.Process) -> str:
     for kind in ("raylet", "gcs_server"):
         if name.startswith(kind):
             return kind
-    if "TaskTrial" in words:
+    if "ray::ResourceTrainable" in words:
         return "actor"
     return "agent" if "agent" in words else "other"
 
