@@ -25,7 +25,14 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group)
 
 
-NameArgument = Annotated[str, typer.Argument(help="A data set, see `harness data list`.")]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A data set, see `harness data list`, or a mapping as in a suite: '{name: fsdd, seconds: 0.5}'.",
+    ),
+]
+EXPECTED = "write a name, such as fsdd, or a mapping, such as '{name: fsdd, seconds: 0.5}'"
 SettingOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -75,12 +82,12 @@ def _row(name: str) -> dict[str, str]:
 
 
 @group.command()
-def fetch(name: NameArgument, settings: SettingOption = None) -> None:
+def fetch(data: DataArgument, settings: SettingOption = None) -> None:
     """Get a data set: find or download its files, check them, make its tokens.
 
     A download that broke off goes on where it was. Example: harness data fetch sc09
     """
-    dataset, config = _build(name, settings)
+    name, dataset, config = _build(data, settings)
     clips = ", ".join(f"{count:,} {split}" for split, count in dataset.provenance.clips.items())
     typer.echo(f"{name} is ready: {dataset.provenance.version}, {clips}")
     if located := getattr(type(dataset), "located", None):
@@ -90,13 +97,13 @@ def fetch(name: NameArgument, settings: SettingOption = None) -> None:
 
 
 @group.command()
-def verify(name: NameArgument, settings: SettingOption = None) -> None:
+def verify(data: DataArgument, settings: SettingOption = None) -> None:
     """Read files and tokens again and compare them with their checksums.
 
     Damage is an error; damaged tokens are removed, and made anew at the next use.
     Example: harness data verify fsdd
     """
-    dataset, _ = _build(name, settings)
+    name, dataset, _ = _build(data, settings)
     check = getattr(dataset, "verify", None)
     if check is None:
         raise HarnessError(f"the data set {name} has no way to verify itself (a method `verify`)")
@@ -106,7 +113,7 @@ def verify(name: NameArgument, settings: SettingOption = None) -> None:
 
 @group.command()
 def info(
-    name: NameArgument,
+    data: DataArgument,
     settings: SettingOption = None,
     figure: Annotated[
         Path | None,
@@ -120,7 +127,7 @@ def info(
     """
     from harness.data.description import describe
 
-    dataset, config = _build(name, settings)
+    name, dataset, config = _build(data, settings)
     about = describe(dataset, config)
     if as_json:
         typer.echo(json.dumps({"name": name, **about}, indent=1))
@@ -130,15 +137,30 @@ def info(
         _draw(dataset, name, figure)
 
 
-def _build(name: str, settings: list[str] | None) -> tuple[Any, Any]:
+def _build(data: str, settings: list[str] | None) -> tuple[str, Any, Any]:
+    """Name, data set and configuration; `settings` go over those of a mapping."""
     from harness import configuration
 
-    spec = {"name": name, **dict(map(_setting, settings or ()))}
+    spec = {**_spec(data), **dict(map(_setting, settings or ()))}
     try:
         found = configuration.resolve("datasets", spec)
     except ConfigError as error:
-        raise HarnessError(f"data set {name}: {error} (say it with --set)") from None
-    return found.cls(found.config), found.config
+        raise HarnessError(f"data set {data}: {error} (say it with --set)") from None
+    return found.name, found.cls(found.config), found.config
+
+
+def _spec(data: str) -> dict[str, Any]:
+    from harness.suite.source import SuiteError, read_scalar
+
+    try:
+        said = read_scalar(data)
+    except SuiteError as error:
+        raise HarnessError(f"data set {data}: {error}; {EXPECTED}") from None
+    if isinstance(said, dict):
+        return said
+    if isinstance(said, list):
+        raise HarnessError(f"data set {data}: is a list; {EXPECTED}")
+    return {"name": data}
 
 
 def _setting(text: str) -> tuple[str, Any]:

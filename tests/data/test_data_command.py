@@ -75,6 +75,14 @@ def test_info_counts_hours_labels_and_digests(here):
         assert words in text
 
 
+def test_a_mapping_says_a_data_set_as_in_a_suite_and_set_goes_over_it():
+    data = "{name: sc09, seconds: " + str(SMALL["seconds"]) + "}"
+    subset = "{name: subset, clips: 7, of: " + data + "}"
+    assert json.loads(says("info", subset, "--json"))["splits"]["train"]["clips"] == 7
+    fewer = json.loads(says("info", subset, "--set", "clips=3", "--json"))
+    assert fewer["name"] == "subset" and fewer["splits"]["train"]["clips"] == 3
+
+
 def test_the_list_of_files_has_another_digest_when_a_clip_changes_its_split(here):
     before = json.loads(says("info", "sc09", *SHORT, "--json"))
     lists = here / "validation_list.txt", here / "testing_list.txt"
@@ -118,6 +126,10 @@ def test_verifying_says_what_is_right_and_refuses_what_is_not(here):
         (("info", "sc09", "--set", "secons=1"), "did you mean 'seconds'"),
         (("info", "sc09", "--set", "seconds"), "expected SETTING=VALUE"),
         (("info", "audio_folder"), "path: is required"),
+        (("info", "{name: sc09, secons: 1}"), "did you mean 'seconds'"),
+        (("info", "{seconds: 1}"), "a dataset needs a name; known: "),
+        (("info", "{name: sc09"), "such as '{name: fsdd, seconds: 0.5}'"),
+        (("info", "[sc09]"), "such as '{name: fsdd, seconds: 0.5}'"),
         (("fetch", "sc09", "--set", "path=/nowhere"), "there is no folder /nowhere"),
     ],
 )
