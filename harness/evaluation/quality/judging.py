@@ -23,7 +23,7 @@ from harness.evaluation.quality.mel_distance import mel_scores
 from harness.evaluation.quality.reference import SETS, Reference, Scores
 from harness.evaluation.quality.rejection import Rule, kept
 from harness.evaluation.quality.scores import COLUMNS as SCORES
-from harness.evaluation.quality.scores import score
+from harness.evaluation.quality.scores import score, undefined
 from harness.evaluation.quality.waveforms import Lengths, Progress, Waveforms, describe_all, embed_all
 
 OF_RECORDINGS = (
@@ -121,15 +121,17 @@ def judge(
     embedding = embed_all(waveforms, extractor, dataset.sample_rate, "clips", progress)
     reference, of_recordings = ours.embeddings(extractor)
     progress(0.0, f"scoring {len(chosen)} clips")
-    found |= score(embedding[chosen], reference, seed=0, resamples=protocol.resamples)
-    found |= _repeated(of_recordings, OF_RECORDINGS)
+    scores = score(embedding[chosen], reference, seed=0, resamples=protocol.resamples)
+    found |= scores | _repeated(of_recordings, OF_RECORDINGS)
     found |= {
         "quality_extractor": f"{extractor.name} {extractor.sha256[:12]}",
         "quality_extractor_accuracy": extractor.accuracy,
         "quality_extractor_too_weak": extractor.too_weak,
     }
+    notes = _missing(scores, of_recordings)
     if extractor.too_weak:
-        found["quality_note"] = f"the classifier is too weak ({_accuracy(extractor)}): its scores mean little"
+        notes.insert(0, f"the classifier is too weak ({_accuracy(extractor)}): its scores mean little")
+    found["quality_note"] = "; ".join(notes)
     return Judged(columns=_defined(found), embedding=embedding)
 
 
@@ -144,6 +146,17 @@ def classifier_of(dataset: Dataset, spec: str, device: torch.device, progress: P
     if dataset.splits["train"].labels is None and spec in PRESETS:
         return None
     return extractor_for(dataset, spec, device, progress)
+
+
+def _missing(scores: Mapping[str, float], of_recordings: Scores) -> list[str]:
+    """Which columns have no number, and what they need for one."""
+    notes = [f"no {name}, which needs {needed}" for name, needed in undefined(scores).items()]
+    for split in SETS:
+        needs = undefined(of_recordings[split])
+        notes += [
+            f"no {name}_{split}_set, which needs {needs[name]}" for name in OF_RECORDINGS if name in needs
+        ]
+    return notes
 
 
 def _repeated(scores: Scores, names: Sequence[str]) -> dict[str, float]:

@@ -6,15 +6,22 @@ Each is defined in a file of its own: `frechet`, `kernel_distance`, `inception`,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from harness.contracts import Column
-from harness.evaluation.quality.bins import different_bins
+from harness.evaluation.quality.bins import BINS, different_bins
 from harness.evaluation.quality.bootstrap import interval, resample_weights
 from harness.evaluation.quality.embedding import Embedding, QualityError
-from harness.evaluation.quality.frechet import Gaussian, extrapolated, frechet_distance, influences
+from harness.evaluation.quality.frechet import (
+    FEWEST_TO_EXTRAPOLATE,
+    Gaussian,
+    extrapolated,
+    frechet_distance,
+    influences,
+)
 from harness.evaluation.quality.inception import (
     am_score,
     inception_score,
@@ -23,7 +30,7 @@ from harness.evaluation.quality.inception import (
     resampled_inception_scores,
 )
 from harness.evaluation.quality.kernel_distance import kernel_distance
-from harness.evaluation.quality.manifold import manifold_scores
+from harness.evaluation.quality.manifold import NEIGHBOURS, NEIGHBOURS_OF_DENSITY, manifold_scores
 
 COLUMNS: Mapping[str, Column] = {
     "fid": Column(
@@ -75,6 +82,17 @@ COLUMNS: Mapping[str, Column] = {
     ),
 }
 
+# A clip has no k-th neighbour among k clips.
+NEEDS: Mapping[str, str] = {
+    "fid_infinity": f"{FEWEST_TO_EXTRAPOLATE} scored clips",
+    "ndb": f"{BINS} different training clips",
+    "precision": f"{NEIGHBOURS + 1} training clips",
+    "recall": f"{NEIGHBOURS + 1} scored clips",
+    "density": f"{NEIGHBOURS_OF_DENSITY + 1} training clips",
+    "coverage": f"{NEIGHBOURS_OF_DENSITY + 1} training clips",
+}
+"""What a score needs to be a number at all, beyond the two clips of each set that all need."""
+
 
 def score(generated: Embedding, reference: Embedding, *, seed: int, resamples: int = 200) -> dict[str, float]:
     """Values for all `COLUMNS`; NaN where a number is not defined for so few clips.
@@ -90,6 +108,11 @@ def score(generated: Embedding, reference: Embedding, *, seed: int, resamples: i
         | _inception(generated.probabilities, reference.probabilities, seed, resamples)
         | _neighbourhoods(generated.features, reference.features, seed)
     )
+
+
+def undefined(scores: Mapping[str, float]) -> dict[str, str]:
+    """Score that is no number -> what it needs. Intervals are missing by choice of `resamples` alone."""
+    return {name: needed for name, needed in NEEDS.items() if math.isnan(scores[name])}
 
 
 def check_alike(generated: Embedding, reference: Embedding) -> None:

@@ -72,7 +72,8 @@ def test_a_row_holds_the_scores_and_the_protocol_behind_them(measure):
         "quality_extractor_accuracy": 1.0,
         "quality_extractor_too_weak": False,
         "quality_test_clips": 24,
-        "quality_note": "",
+        "quality_note": "no ndb, which needs 50 different training clips; "
+        "no fid_infinity_test_set, which needs 30 scored clips",
     }
     assert {name: row[name] for name in expected} == expected
     assert row["fid_low"] <= row["fid"] <= row["fid_high"]
@@ -166,3 +167,9 @@ def test_a_weak_classifier_is_named_in_the_row(measure, bands):
     row = measure()
     assert row["quality_extractor_too_weak"] is True
     assert "too weak (60.0% right of test)" in row["quality_note"]
+
+
+def test_a_score_that_needs_more_clips_is_named_with_how_many(measure):
+    row = measure(clips=29)
+    assert "fid" in row and "fid_infinity" not in row
+    assert row["quality_note"].startswith("no fid_infinity, which needs 30 scored clips; no ndb, ")

@@ -5,7 +5,7 @@ import pytest
 from embeddings import embedding
 
 from harness.evaluation.quality.embedding import Embedding, QualityError
-from harness.evaluation.quality.scores import COLUMNS, score
+from harness.evaluation.quality.scores import COLUMNS, NEEDS, score, undefined
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,15 @@ def test_two_clips_have_what_two_clips_can_have(training):
     scores = score(embedding(2, seed=1), training, seed=0)
     assert np.isfinite([scores[name] for name in ("fid", "kid", "inception_score", "precision")]).all()
     assert np.isnan([scores[name] for name in ("fid_infinity", "recall")]).all()
+
+
+@pytest.mark.parametrize(("drawn", "training"), [(30, 50), (29, 50), (4, 6), (3, 6), (4, 5), (4, 3)])
+def test_a_score_is_a_number_with_as_many_clips_as_it_is_said_to_need(drawn, training):
+    scores = score(embedding(drawn, seed=1), embedding(training, seed=0), seed=0)
+    assert undefined(scores).keys() == {name for name, value in scores.items() if np.isnan(value)}
+    for name, needed in NEEDS.items():
+        count = drawn if needed.endswith("scored clips") else training
+        assert np.isnan(scores[name]) == (count < int(needed.split()[0])), name
 
 
 @pytest.mark.parametrize("clips", [0, 1])
