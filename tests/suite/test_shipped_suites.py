@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from declared import declared
 
 from harness import configuration
+from harness.analysis.published import published
+from harness.evaluation.quality.rejection import kept
 from harness.suite.suite import load_suite
 
 SUITES = sorted((Path(__file__).parents[2] / "suites").glob("*.yaml"))
@@ -32,6 +35,14 @@ def test_a_suite_resolves_and_all_its_models_can_be_built(path, profile):
     for spec in specs.values():
         with torch.device("meta"):
             configuration.build("models", spec, vocab_size=256)
+
+
+def test_the_paper_profile_scores_as_many_clips_as_the_published_protocol():
+    suite = load_suite("sample_quality", profile="paper", overrides=["match=null"])
+    (quality,) = (metric for metric in suite.trials[0].config["measure"] if metric["name"] == "quality")
+    scored = kept(np.arange(quality["clips"]), quality["rejection"])
+    (sashimi,) = (row for row in published("sc09") if row.model == "sashimi")
+    assert (len(scored), quality["rejection"]) == (sashimi.samples, sashimi.rejection)
 
 
 def test_everything_that_is_trained_is_compared():
