@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Literal
 
 from harness.data import token_cache
 from harness.data.archive import Limits
-from harness.data.audio import AudioConfig, AudioDataset, count_note, deviations, tokenise
+from harness.data.audio import AudioConfig, count_note, deviations, tokenise
 from harness.data.audio_file import read_audio
-from harness.data.contents import content_sha256, remembered_sha256
 from harness.data.hub import hub_source
-from harness.data.obtain import Remote, obtain, obtained, verify_obtained
+from harness.data.obtain import Remote, obtain, obtained
 from harness.data.places import find_folder
 from harness.data.progress import progress
+from harness.data.published_files import PublishedFiles
 from harness.errors import DataError
 
 TRAIN_SHARE = 0.88
@@ -42,7 +42,7 @@ class MusicConfig(AudioConfig):
     """Use a folder with another number of recordings; how many goes into the version."""
 
 
-class Music(AudioDataset):
+class Music(PublishedFiles):
     """Base of the data sets of piano music. A subclass says what and where its recordings are."""
 
     recordings: ClassVar[int]
@@ -60,14 +60,12 @@ class Music(AudioDataset):
 
     def __init__(self, config: MusicConfig) -> None:
         """Raises: DataError."""
-        self.folder = self._find(config)
-        self.files = self._listed(self.folder)
+        folder = self._find(config)
         if not config.allow_partial:
-            self._check(self.folder)
-        self.content = remembered_sha256(self.folder, self.files)
+            self._check(folder)
+        super().__init__(config, folder, self._listed(folder))
         # The split of a file follows from its place in the list.
         self.files_sha256 = self.content
-        super().__init__(config)
 
     @classmethod
     def located(cls, config: Any) -> str:
@@ -86,14 +84,6 @@ class Music(AudioDataset):
 
     def identity(self) -> Mapping[str, Any]:
         return {"content": self.content}
-
-    def tokens_config(self) -> dict[str, Any]:
-        """Without what only says where the files are and whether they may be few."""
-        return {
-            key: value
-            for key, value in super().tokens_config().items()
-            if key not in ("path", "allow_partial")
-        }
 
     def write_clips(self, writer: token_cache.TokenWriter) -> Sequence[str]:
         splits = split_by_order(len(self.files))
@@ -115,21 +105,6 @@ class Music(AudioDataset):
             *count_note(dropped, "samples dropped behind the last whole segments"),
             *count_note(without, "recordings are shorter than a segment and dropped"),
             *deviations(self.config, type(self).Config()),
-        ]
-
-    def verify_files(self) -> None:
-        content = content_sha256(self.folder, self.files)
-        if content != self.content:
-            raise DataError(
-                f"the recordings in {self.folder} have changed: the sha256 of all is {content}, it was "
-                f"{self.content} when the tokens were made; get the set again"
-            )
-        verify_obtained(self.folder)
-
-    def _files_in_words(self) -> list[str]:
-        return [
-            f"{self.folder}: {self.version()}",
-            f"files as the tokens were made of: sha256 {self.content}",
         ]
 
     # ------------------------------------------------------------------------------------- files

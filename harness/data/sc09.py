@@ -14,15 +14,15 @@ from typing import Any
 
 from harness.data import token_cache
 from harness.data.archive import Limits
-from harness.data.audio import AudioConfig, AudioDataset, count_note, deviations, tokenise
+from harness.data.audio import AudioConfig, count_note, deviations, tokenise
 from harness.data.audio_file import read_audio
-from harness.data.contents import content_sha256, remembered_sha256
 from harness.data.digits import DIGITS
 from harness.data.download import Source
 from harness.data.hub import hub_source
-from harness.data.obtain import Remote, obtain, obtained, verify_obtained
+from harness.data.obtain import Remote, obtain, obtained
 from harness.data.places import find_folder
 from harness.data.progress import progress
+from harness.data.published_files import PublishedFiles
 from harness.data.speech_commands import (
     CLIPS,
     Version,
@@ -32,7 +32,6 @@ from harness.data.speech_commands import (
     read_listing,
     wanted,
 )
-from harness.errors import DataError
 
 REPOSITORY = "krandiash/sc09"
 REVISION = "fe62f33d2af5db6f01e504ec1f360da7df9692e8"
@@ -50,7 +49,7 @@ OTHERWISE = (
 )
 
 
-class SC09(AudioDataset):
+class SC09(PublishedFiles):
     """Spoken digits of Speech Commands at 16 kHz (SaShiMi's and Mamba's benchmark), official lists."""
 
     name = "sc09"
@@ -72,13 +71,12 @@ class SC09(AudioDataset):
 
     def __init__(self, config: Config) -> None:
         """Raises: DataError."""
-        self.folder = find_clips(config)
-        self.listing = read_listing(self.folder)
-        check_version(self.folder, self.listing, config.version, allow_partial=config.allow_partial)
-        self.content = remembered_sha256(self.folder, self.listing.files)
+        folder = find_clips(config)
+        self.listing = read_listing(folder)
+        check_version(folder, self.listing, config.version, allow_partial=config.allow_partial)
         self.files_sha256 = self.listing.sha256
         self.source = f"Speech Commands {config.version}, the ten digits (SC09)"
-        super().__init__(config)
+        super().__init__(config, folder, self.listing.files)
 
     @staticmethod
     def located(config: Any) -> str:
@@ -93,14 +91,6 @@ class SC09(AudioDataset):
 
     def identity(self) -> Mapping[str, Any]:
         return {"content": self.content, "files": self.files_sha256}
-
-    def tokens_config(self) -> dict[str, Any]:
-        """Without what only says where the files are and whether they may be few."""
-        return {
-            key: value
-            for key, value in super().tokens_config().items()
-            if key not in ("path", "allow_partial")
-        }
 
     def write_clips(self, writer: token_cache.TokenWriter) -> Sequence[str]:
         cut = padded = 0
@@ -122,20 +112,9 @@ class SC09(AudioDataset):
             *deviations(self.config, SC09.Config()),
         ]
 
-    def verify_files(self) -> None:
-        content = content_sha256(self.folder, self.listing.files)
-        if content != self.content:
-            raise DataError(
-                f"the clips in {self.folder} have changed: the sha256 of all is {content}, it was "
-                f"{self.content} when the tokens were made; get the set again"
-            )
-        verify_obtained(self.folder)
-
     def _files_in_words(self) -> list[str]:
-        return [
-            f"{self.folder}: {in_words(self.listing.counts)} clips, {self.version()}",
-            f"files as the tokens were made of: sha256 {self.content}",
-        ]
+        clips, digest = super()._files_in_words()
+        return [f"{clips}, {in_words(self.listing.counts)} clips", digest]
 
 
 def find_clips(config: SC09.Config) -> Path:
