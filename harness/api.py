@@ -149,6 +149,7 @@ def figure_data(store: Store, pairs: Sequence[tuple[Trial, Record | None]]) -> F
         series=SeriesFrames(store, trials),
         folders={trial.short_key: store.trial_folder(trial) for trial in trials},
         tuning=read_table(store.folder),
+        columns=measured_columns(store.folder),
     )
 
 
@@ -159,9 +160,8 @@ def load_summary(path: str | Path) -> pd.DataFrame:
     """
     from harness.analysis.summary import summarise
 
-    folder = fetched(path, for_a_report)
-    data = load_figure_data(folder)
-    return summarise(data.table, measured_columns(folder), data.variants, data.base)
+    data = load_figure_data(path)
+    return summarise(data.table, data.columns, data.variants, data.base)
 
 
 def measured_columns(path: str | Path) -> dict[str, Column]:

@@ -330,6 +330,8 @@ class FigureData:
     """key -> the trial's folder, for figures of what a frame cannot hold: drawn clips."""
     tuning: pd.DataFrame | None = None
     """Search trials of the tuning stage, where there was one: `tuning.csv`, one row each."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """What metrics say of the table's columns: unit, and which direction is better."""
 
 
 class NotEnoughData(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from harness.analysis.quantities import quantity, scale_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from harness.contracts import Column
 
 TEXT_WIDTH = 6.75
 """Inches across both columns of a conference paper; figures are drawn at their printed size."""
@@ -129,9 +131,12 @@ def label(variant: str, longest: int = 36) -> str:
     return f" {text}" if text.startswith("_") else text  # matplotlib hides such labels
 
 
-def axis_label(column: str, *, remark: str = "", lines: int = 1) -> str:
-    """``Test NLL (bits/sample), lower is better``; on two lines where the axis is short."""
-    what = quantity(column)
+def axis_label(column: str, columns: Mapping[str, Column], *, remark: str = "", lines: int = 1) -> str:
+    """``Test NLL (bits/sample), lower is better``; on two lines where the axis is short.
+
+    `columns`: what metrics say of theirs (`FigureData.columns`).
+    """
+    what = quantity(column, columns)
     hints = [hint for hint in (remark, f"{what.better} is better" if what.better else "") if hint]
     separator = "\n" if lines == 2 else ", "
     return separator.join(filter(None, [what.with_unit, ", ".join(hints)]))

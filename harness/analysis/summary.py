@@ -33,7 +33,7 @@ from harness.analysis.statistics import (
     stratified_resamples,
     t_interval,
 )
-from harness.analysis.terminal import as_terminal_table
+from harness.analysis.terminal import TerminalTable, as_terminal_table
 from harness.contracts import Column
 
 if TYPE_CHECKING:
@@ -181,6 +181,6 @@ def _runs(column: NDArray[Any]) -> NDArray[Any]:
 
 def terminal_table(
     summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str, shown: Sequence[str] = ()
-) -> Table:
+) -> TerminalTable:
     """The compact summary for a terminal; `shown` as of `layout.lay_out`."""
     return as_terminal_table(lay_out(summary, columns, base, narrow=True, shown=shown))

@@ -47,7 +47,7 @@ def write_and_print(folder: Path, shown: list[str] | None = None) -> None:
     from harness.analysis.page.write import write_page
     from harness.analysis.report import write_report
     from harness.analysis.summary import measured, terminal_table
-    from harness.api import figure_data, measured_columns
+    from harness.api import figure_data
     from harness.errors import HarnessError, did_you_mean
     from harness.registry import load_plugin
     from harness.store.store import Store
@@ -57,7 +57,8 @@ def write_and_print(folder: Path, shown: list[str] | None = None) -> None:
     for file in plan["plugin_files"]:
         load_plugin(file)
     pairs = store.records(store.planned_trials())
-    data, columns = figure_data(store, pairs), measured_columns(folder)
+    data = figure_data(store, pairs)
+    columns = data.columns
     known = measured(data.table)
     for name in shown or ():
         if name not in known:

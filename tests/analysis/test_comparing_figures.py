@@ -8,7 +8,7 @@ import pytest
 
 from harness.analysis.figures.scaling import fit
 from harness.analysis.summary import summarise
-from harness.contracts import FigureData, NotEnoughData
+from harness.contracts import Column, FigureData, NotEnoughData
 from tests.analysis.test_figures import build, texts
 
 TRAINED = ("forest", "generalization", "seeds")
@@ -80,6 +80,54 @@ def test_a_forest_shows_what_the_verdict_of_the_table_goes_by(data, columns):
         assert row["low_corrected"] <= row["low"] <= row["mean"] <= row["high"] <= row["high_corrected"]
     shown = " ".join(texts(build("forest").draw(data)).split())
     assert "thick bar: 95 %" in shown and "thin bar: widened for all comparisons" in shown
+
+
+@pytest.fixture
+def judged(data, columns):
+    """Four variants with a result of a stranger's metric, of which more is better."""
+    names = ["base", "pooling=[1,1,1,1]", "pooling=[2,1,1,1]", "pooling=[2,2,2,2]"]
+    table = data.table[data.table["variant"].isin(names)].copy()
+    table["applause"] = 100.0 + 10.0 * table["variant"].map(names.index) + 0.1 * table["seed"]
+    columns["applause"] = Column(description="how loud", unit="dB", better="higher")
+    return dataclasses.replace(data, table=table, variants=names, columns=columns)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"name": "pareto", "y": "applause"},
+        {"name": "pareto", "x": "applause", "y": "train_step_ms"},
+        {"name": "pooling_sweep", "columns": ["applause"]},
+        {"name": "scaling", "x": "train_step_ms", "y": "applause"},
+        {"name": "seeds", "column": "applause"},
+    ],
+    ids=lambda kind: "-".join(str(value) for value in kind.values()),
+)
+def test_the_axis_of_a_strangers_result_says_its_unit_and_which_way_is_better(kind, judged):
+    shown = " ".join(texts(build(**kind).draw(judged)).split())
+    assert "Applause (dB)" in shown.replace(",", "") and "higher is better" in shown
+
+
+def test_figures_go_by_the_direction_that_a_strangers_metric_declares(judged):
+    numbers = build("pareto", y="applause").numbers(judged)
+    assert {*numbers.loc[numbers["on_front"], "variant"]} == {
+        "base",
+        "pooling=[2,2,2,2]",
+    }  # cheapest, loudest
+    verdicts = build("forest", columns=["applause"]).numbers(judged).set_index("variant")["verdict"]
+    assert {*verdicts} == {"better"}
+    assert "better →" in texts(build("forest", columns=["applause"]).draw(judged))
+
+
+@pytest.mark.parametrize(("better", "colours"), [("lower", "cividis_r"), ("higher", "cividis")])
+def test_a_heat_map_is_brightest_where_a_strangers_result_is_best(better, colours, grid):
+    table = grid.table.assign(applause=grid.table["parameters"])
+    columns = {"applause": Column(description="how loud", unit="dB", better=better)}
+    figure = build("heat_map", column="applause").draw(
+        dataclasses.replace(grid, table=table, columns=columns)
+    )
+    assert figure.axes[0].images[0].cmap.name == colours
+    assert f"{better} is better" in texts(figure)
 
 
 def test_one_seed_has_points_and_no_interval(make_data):

@@ -15,7 +15,7 @@ from harness.analysis import style
 from harness.analysis.figures.curves import references, without_references
 from harness.analysis.quantities import quantity
 from harness.analysis.statistics import Contrast, by_seed, contrasts
-from harness.contracts import FigureData, NotEnoughData
+from harness.contracts import Column, FigureData, NotEnoughData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ class Forest:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (column, differences) in zip(grid, panels.items(), strict=True):
             _draw_panel(axes, differences, variants, looks)
-            axes.set_xlabel(_label(column))
+            axes.set_xlabel(_label(column, data.columns))
         grid[0].set_yticks(range(len(variants)), [looks[variant].label for variant in variants])
         grid[0].set_ylim(len(variants) - 0.4, -0.6)
         style.note(
@@ -86,9 +86,10 @@ class Forest:
             values = by_seed(data.table, column)
             if data.base not in values:
                 continue
+            better = quantity(column, data.columns).better
             found = {
                 variant: each
-                for variant, each in contrasts(values, data.base, quantity(column).better).items()
+                for variant, each in contrasts(values, data.base, better).items()
                 if variant not in counted and each.difference.n and not isnan(each.difference.mean)
             }
             found = {variant: found[variant] for variant in data.variants if variant in found}
@@ -136,8 +137,8 @@ def _draw_panel(
     axes.tick_params(left=False)
 
 
-def _label(column: str) -> str:
+def _label(column: str, columns: Mapping[str, Column]) -> str:
     """``Δ Test NLL (bits/sample)``, and on which side of zero the better ones lie."""
-    what = quantity(column)
+    what = quantity(column, columns)
     side = {"lower": "← better", "higher": "better →", None: ""}[what.better]
     return "\n".join(filter(None, [f"Δ {what.with_unit}", side]))

@@ -61,7 +61,7 @@ class Generalization:
         axes.set_ylim(len(values) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.tick_params(left=False)
-        axes.set_xlabel(f"NLL ({quantity(TEST).unit}), lower is better")
+        axes.set_xlabel(f"NLL ({quantity(TEST, data.columns).unit}), lower is better")
         style.note(
             figure,
             "Bar: train; diamond: validation; circle: test; means of seeds. Dots: test of each seed. "

@@ -75,7 +75,7 @@ class HeatMap:
             grid[down.index(row[config.y]), across.index(row[config.x])] = row[config.column]
         figure = style.new_figure(style.TEXT_WIDTH, 1.4 + 0.4 * len(down))
         axes = figure.subplots()
-        lower = quantity(config.column).better == "lower"
+        lower = quantity(config.column, data.columns).better == "lower"
         picture = axes.imshow(grid, cmap="cividis_r" if lower else "cividis", aspect="auto")
         for place, value in np.ndenumerate(grid):
             if not np.isnan(value):
@@ -89,7 +89,7 @@ class HeatMap:
         axes.set_xlabel(config.x.capitalize())
         axes.set_ylabel(config.y.capitalize())
         axes.grid(visible=False)
-        figure.colorbar(picture, label=style.axis_label(config.column, lines=2))
+        figure.colorbar(picture, label=style.axis_label(config.column, data.columns, lines=2))
         style.note(figure, "Means of seeds. Empty: no such variant, or none of its trials succeeded.")
         return figure
 

@@ -82,7 +82,7 @@ class LearningCurve:
         for axes in (whole, enlarged):
             _draw_failures(axes, curves, looks)
         _draw_references(whole, points[points["x"].isna()])
-        whole.set_ylabel(style.axis_label(BITS))
+        whole.set_ylabel(style.axis_label(BITS, data.columns))
         whole.set_title("Whole training", loc="left")
         enlarged.set_title("Enlarged: from half-way", loc="left")
         figure.supxlabel(style.wrapped(self._x_label(data), figure, 8), fontsize=8)

@@ -74,7 +74,7 @@ class Length:
         for axes, column in zip(panels, columns, strict=True):
             _draw_panel(axes, rows, column, looks, self._laws(rows, column))
             axes.set_xlabel("Length of a clip (tokens)")
-            axes.set_title(style.axis_label(column, lines=2), loc="left")
+            axes.set_title(style.axis_label(column, data.columns, lines=2), loc="left")
         handles = [
             panels[0].plot([], [], label=looks[line].label, markersize=4, **looks[line].line())[0]
             for line in lines

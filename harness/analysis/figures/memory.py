@@ -53,7 +53,7 @@ class Memory:
             draw = _draw_state if column == STATE else _draw_bars
             draw(axes, values, variants, looks)
             remark = "log scale" if column == STATE else ""
-            axes.set_xlabel(style.axis_label(column, remark=remark, lines=2))
+            axes.set_xlabel(style.axis_label(column, data.columns, remark=remark, lines=2))
             axes.grid(axis="y", visible=False)
             axes.tick_params(left=False)
         grid[0].set_yticks(range(len(variants)), [looks[variant].label for variant in variants])

@@ -44,7 +44,7 @@ class Pareto:
         import pandas as pd
 
         both = self._estimates(data)
-        front = self._front(both)
+        front = self._front(data, both)
         rows = []
         for variant, (x, y) in both.items():
             row: dict[str, object] = {"variant": variant, "on_front": variant in front}
@@ -75,10 +75,10 @@ class Pareto:
             )
         axes.margins(y=0.06)
         _set_costs(axes, [x for x, _ in both.values()])
-        axes.set_xlabel(style.axis_label(self.config.x))
-        axes.set_ylabel(style.axis_label(self.config.y))
+        axes.set_xlabel(style.axis_label(self.config.x, data.columns))
+        axes.set_ylabel(style.axis_label(self.config.y, data.columns))
         style.note(figure, self._note(data, both))
-        front = self._draw_front(axes, both)
+        front = self._draw_front(axes, data, both)
         points = [(x.mean, y.mean) for x, y in both.values()]
         name_points(axes, points, [looks[variant].label for variant in both], [front, *_bars(axes, both)])
         return figure
@@ -95,13 +95,13 @@ class Pareto:
             )
         return both
 
-    def _front(self, both: Mapping[str, tuple[Estimate, Estimate]]) -> list[str]:
+    def _front(self, data: FigureData, both: Mapping[str, tuple[Estimate, Estimate]]) -> list[str]:
         """The variants whose means no other beats in one column and equals in the other, cheapest first.
 
         A cost without a better direction (parameters) counts as better when lower.
         """
-        x_sign = -1 if quantity(self.config.x).better == "higher" else 1
-        y_sign = -1 if quantity(self.config.y).better == "higher" else 1
+        x_sign = -1 if quantity(self.config.x, data.columns).better == "higher" else 1
+        y_sign = -1 if quantity(self.config.y, data.columns).better == "higher" else 1
         cheapest_first = sorted(both, key=lambda v: (x_sign * both[v][0].mean, y_sign * both[v][1].mean))
         front: list[str] = []
         for variant in cheapest_first:
@@ -110,14 +110,14 @@ class Pareto:
         return front
 
     def _draw_front(
-        self, axes: Axes, both: Mapping[str, tuple[Estimate, Estimate]]
+        self, axes: Axes, data: FigureData, both: Mapping[str, tuple[Estimate, Estimate]]
     ) -> list[tuple[float, float]]:
         """A step line: the best result that a given cost buys. Returns its corners."""
-        means = [(both[variant][0].mean, both[variant][1].mean) for variant in self._front(both)]
+        means = [(both[variant][0].mean, both[variant][1].mean) for variant in self._front(data, both)]
         corners = [means[0]]
         for (_, before), (x, y) in pairwise(means):
             corners += [(x, before), (x, y)]
-        dearest = min if quantity(self.config.x).better == "higher" else max
+        dearest = min if quantity(self.config.x, data.columns).better == "higher" else max
         corners.append((dearest(axes.get_xlim()), corners[-1][1]))
         axes.plot(*zip(*corners, strict=True), color="#9a9a9a", linewidth=1.0, zorder=1)
         return corners
@@ -132,7 +132,7 @@ class Pareto:
         ]
         if floor:
             values = [f"{style.label(v)} {style.compact_number(y.mean)}" for v, y in floor.items()]
-            lines.append(f"{quantity(self.config.y).label} of references: {', '.join(values)}.")
+            lines.append(f"{quantity(self.config.y, data.columns).label} of references: {', '.join(values)}.")
         if absent:
             lines.append(f"Not shown, for want of a value: {', '.join(map(style.label, absent))}.")
         return "\n".join(lines)

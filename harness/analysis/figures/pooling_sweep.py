@@ -57,7 +57,7 @@ class PoolingSweep:
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axes, column in zip(panels, shown, strict=True):
             _draw_panel(axes, by_seed(rows, column), poolings, looks)
-            axes.set_xlabel(style.axis_label(column, lines=2))
+            axes.set_xlabel(style.axis_label(column, data.columns, lines=2))
             axes.tick_params(left=False)
             axes.spines["left"].set_visible(False)
         panels[0].set_yticks(range(len(poolings)), [_tick(v, poolings, data) for v in poolings])

@@ -93,8 +93,8 @@ class Scaling:
             axes.plot(own[self.config.x], own[self.config.y], label=text, **points)
         style.log_axis(axes, "x")
         style.log_axis(axes, "y")
-        axes.set_xlabel(quantity(self.config.x).with_unit)
-        axes.set_ylabel(style.axis_label(self.config.y))
+        axes.set_xlabel(quantity(self.config.x, data.columns).with_unit)
+        axes.set_ylabel(style.axis_label(self.config.y, data.columns))
         figure.legend(loc="outside upper left")
         style.note(
             figure,

@@ -57,7 +57,7 @@ class Seeds:
         axes.set_ylim(values.shape[1] - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.tick_params(left=False)
-        axes.set_xlabel(style.axis_label(self.config.column))
+        axes.set_xlabel(style.axis_label(self.config.column, data.columns))
         joined = " Grey: one seed." if 1 < len(values) <= self.config.lines else ""
         style.note(
             figure,

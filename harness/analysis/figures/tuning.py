@@ -75,7 +75,7 @@ class Tuning:
             _scale(axes, rows[setting], setting)
         if self.config.best_so_far:
             grid[-1].set_xlabel("search trials")
-        grid[0].set_ylabel(style.axis_label(BITS, lines=2))
+        grid[0].set_ylabel(style.axis_label(BITS, data.columns, lines=2))
         handles, labels = grid[-1].get_legend_handles_labels()
         if labels:
             grid[-1].legend(handles, labels, loc="upper right")
