@@ -33,12 +33,11 @@ from harness.analysis.statistics import (
     stratified_resamples,
     t_interval,
 )
-from harness.analysis.terminal import TerminalTable, as_terminal_table
+from harness.analysis.terminal import TerminalTable
 from harness.contracts import Column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.table import Table
 
 SETTINGS = frozenset({"seed", "layers", "width", "length", "threads", "train_steps", "train_tokens"})
 """Numeric columns of a table that were chosen, not measured."""
@@ -183,4 +182,4 @@ def terminal_table(
     summary: pd.DataFrame, columns: Mapping[str, Column], *, base: str, shown: Sequence[str] = ()
 ) -> TerminalTable:
     """The compact summary for a terminal; `shown` as of `layout.lay_out`."""
-    return as_terminal_table(lay_out(summary, columns, base, narrow=True, shown=shown))
+    return TerminalTable(lay_out(summary, columns, base, narrow=True, shown=shown))

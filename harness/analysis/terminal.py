@@ -32,14 +32,10 @@ SIGNS = {
 }
 
 
-def as_terminal_table(layout: Layout) -> TerminalTable:
-    """With its notes below."""
-    return TerminalTable(layout)
-
-
 @dataclass(frozen=True)
 class TerminalTable:
-    """One table where it fits into the width, else several below each other, each saying what its rows are.
+    """One table where it fits into the width, else several below each other, each saying what its rows are;
+    then the layout's notes.
 
     Rich alone would leave columns out and cut numbers short without a word.
     """

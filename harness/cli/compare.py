@@ -62,7 +62,7 @@ def compare(
     from harness.analysis.compare import compare as compare_results
     from harness.analysis.compare_layout import lay_out_comparison, markdown_comparison, plain, sentences
     from harness.analysis.results import load_folder
-    from harness.analysis.terminal import as_terminal_table
+    from harness.analysis.terminal import TerminalTable
     from harness.store.revision import opened
 
     margins = dict(_margin(text) for text in margin or ())
@@ -80,7 +80,7 @@ def compare(
         console.print(f"A {before}\nB {after}", markup=False, highlight=False, soft_wrap=True)
         for line in sentences(found, columns):
             console.print(line, markup=False, highlight=False, style="bold")
-        console.print(as_terminal_table(lay_out_comparison(found, columns, everything=everything)))
+        console.print(TerminalTable(lay_out_comparison(found, columns, everything=everything)))
     if fail_on and found.has([verdict.value for verdict in fail_on]):
         raise typer.Exit(1)
 

@@ -36,7 +36,7 @@ def leaderboard(
     from harness.analysis.leaderboard import leaderboard as make
     from harness.analysis.markup import latex_table, markdown_table
     from harness.analysis.results import load_folder
-    from harness.analysis.terminal import as_terminal_table
+    from harness.analysis.terminal import TerminalTable
     from harness.store.extent import records
     from harness.store.place import fetched
 
@@ -45,7 +45,7 @@ def leaderboard(
     layout = lay_out_leaderboard(board, loaded.columns, by)
     match format_:
         case Format.terminal:
-            make_console().print(as_terminal_table(layout))
+            make_console().print(TerminalTable(layout))
         case Format.markdown:
             typer.echo(markdown_table(layout))
         case Format.latex:

@@ -13,7 +13,7 @@ from harness.analysis.numbers import decimals, number
 from harness.analysis.quantities import KNOWN, compact, quantity
 from harness.analysis.statistics import Estimate, holm, smallest_difference
 from harness.analysis.summary import summarise, terminal_table
-from harness.analysis.terminal import as_terminal_table
+from harness.analysis.terminal import TerminalTable
 from harness.contracts import Column
 from harness.errors import HarnessError
 
@@ -141,6 +141,17 @@ def test_the_terminal_table_fits_110_columns_without_breaking_a_number(summary, 
     assert max(map(len, text.splitlines())) <= 110
     assert text.count("±") >= 2 * 12 and "mixer=diagonal_rnn " in text
     assert "2/3" in text and "mixer=attention: 1 diverged" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 110, 1000])
+def test_a_table_that_is_too_wide_goes_on_below_and_loses_no_number(summary, columns, width):
+    layout = lay_out(summary, columns, "base")
+    text = printed(TerminalTable(layout), width)
+    assert max(map(len, text.splitlines())) <= width
+    numbers = [cell.text for row in layout.rows for cell in row[1:] if cell.text]
+    assert [number for number in numbers if number not in text] == []
+    assert text.count("mixer=diagonal_rnn") == text.count("Variant")
+    assert (text.count("Variant") == 1) == (width == 1000)
 
 
 def test_what_a_metric_says_of_its_numbers_stands_below_them(data, columns):
@@ -295,7 +306,7 @@ def test_a_leaderboard_is_a_table_in_every_medium(data, columns):
     layout = lay_out_leaderboard(
         leaderboard(data.table, columns, data.variants, "nll_bits_test"), columns, "nll_bits_test"
     )
-    assert "≈" in printed(as_terminal_table(layout), 100)
+    assert "≈" in printed(TerminalTable(layout), 100)
     assert markdown_table(layout).startswith("| Rank | Variant | n | Test NLL (bits/sample) ↓ | Behind")
     assert r"\begin{tabular}{rlrrr}" in latex_table(layout, title="by nll")
     assert "layers=4: 3 timeout" in layout.notes("", "")[-1]
