@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NARROW_UNIT = 8
 """Units longer than this take two lines."""
 
-TITLE = 14
+TITLE = 15
 """Letters of a title on one line."""
 KEYS = ("rank", "metric", "variant")
 """Columns that say what a row is of."""
@@ -91,7 +91,8 @@ class TerminalTable:
 
 
 def _title(header: Header) -> str:
-    title = textwrap.fill(f"{header.title} {header.arrow}".strip(), TITLE, break_long_words=False)
+    words = f"{header.title}\N{NO-BREAK SPACE}{header.arrow}".strip()
+    title = textwrap.fill(words, TITLE, break_long_words=False).replace("\N{NO-BREAK SPACE}", " ")
     unit = header.unit.replace("/", "/\n") if len(header.unit) > NARROW_UNIT else header.unit
     return "\n".join(filter(None, [title, unit]))
 
