@@ -59,7 +59,9 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def command_line() -> str:
     """What the user typed, without the place of the program."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    words = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def device_name(device: torch.device) -> str:

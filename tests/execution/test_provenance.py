@@ -30,6 +30,15 @@ def checkout(tmp_path, monkeypatch):
         cached.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("program", "typed"),
+    [("/home/x/.venv/bin/harness", "harness"), ("/home/x/harness/__main__.py", "python -m harness")],
+)
+def test_a_command_is_one_that_can_be_typed_again(program, typed, monkeypatch):
+    monkeypatch.setattr("sys.argv", [program, "run", "a b.yaml"])
+    assert provenance.command_line() == f"{typed} run 'a b.yaml'"
+
+
 def test_a_clean_checkout_is_its_commit(checkout):
     state = provenance.git_state()
     assert state["git_dirty"] is False and len(state["git_commit"]) == 40
