@@ -58,3 +58,12 @@ def test_failed_trials_are_left_out_and_one_size_is_no_curve(figure):
 def test_models_of_different_settings_get_panels_of_their_own(figure):
     both = pd.concat([data([8, 30]).table, data([8, 30], model="sashimi", mixer="").table])
     assert len(figure.draw(FigureData(table=both, history=both, variants=["a"], base="a")).axes) == 2
+
+
+def test_panels_of_one_model_are_told_apart_by_what_differs(figure):
+    both = pd.concat([data([8, 30]).table, data([8, 30], pooling="[1]").table])
+    axes = figure.draw(FigureData(table=both, history=both, variants=["a"], base="a")).axes
+    assert [panel.get_title() for panel in axes] == [
+        "poolformer rg_lru, pooling [1]",
+        "poolformer rg_lru, pooling [4]",
+    ]

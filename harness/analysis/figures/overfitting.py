@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,10 @@ class Overfitting:
         )[:PANELS]
         figure = style.new_figure(style.TEXT_WIDTH, 2.6)
         panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+        differing = [setting for setting in SAME[2:] if len({group[setting].iloc[0] for group in groups}) > 1]
         for axes, group in zip(panels, groups, strict=True):
             _draw_panel(axes, group)
-            axes.set_title(style.label(_name(group)))
+            axes.set_title(style.label(_name(group, differing)))
             axes.set_xlabel("Training clips")
         panels[0].set_ylabel("NLL (bits/sample)\nlower is better")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -93,6 +95,8 @@ def _draw_panel(axes: Axes, group: pd.DataFrame) -> None:
     style.log_axis(axes, "x")
 
 
-def _name(group: pd.DataFrame) -> str:
+def _name(group: pd.DataFrame, differing: Sequence[str]) -> str:
+    """Model and mixer, and the settings that tell the panel from the others."""
     first = group.iloc[0]
-    return f"{first['model']} {first['mixer']}".strip()
+    settings = [f"{setting} {first[setting]}" for setting in differing]
+    return ", ".join([f"{first['model']} {first['mixer']}".strip(), *settings])
