@@ -17,6 +17,9 @@ from harness.contracts import Column
 if TYPE_CHECKING:
     import pandas as pd
 
+NAMED = 8
+"""Variants that ended alike and are named; of more, half of these and the number of the others."""
+
 
 @dataclass(frozen=True)
 class Header:
@@ -53,7 +56,7 @@ class Layout:
 class SummaryLayout(Layout):
     """One row a variant."""
 
-    failures: list[str] = field(default_factory=list)  # "layers=2: 1 diverged"
+    failures: list[str] = field(default_factory=list)  # "layers=2, layers=4: 1 diverged"
     remarks: list[str] = field(default_factory=list)  # "Of all: the classifier is too weak"
     interval: bool = True  # some variant has two seeds or more
     base: str = ""
@@ -61,15 +64,15 @@ class SummaryLayout(Layout):
 
     def notes(self, best: str, verdicts: str) -> list[str]:
         lines = []
+        marks = f" {best}: best of the column" if any(cell.best for row in self.rows for cell in row) else ""
         if len(self.headers) == 2:
             lines.append("Nothing was measured.")
         elif self.interval:
-            lines.append(
-                "Mean ± half width of the 95 % t interval over seeds; n: successful trials. "
-                f"{best}: best of the column; ≈ beside a mean: may be as good, for all that the seeds say."
-            )
+            if marks:
+                marks += "; ≈ beside a mean: may be as good, for all that the seeds say."
+            lines.append(f"Mean ± half width of the 95 % t interval over seeds; n: successful trials.{marks}")
         else:
-            lines.append(f"One seed each: no interval, no verdict. {best}: best of the column.")
+            lines.append(f"One seed each: no interval, no verdict.{f'{marks}.' if marks else ''}")
         if self.interval and any(header.name == "difference" for header in self.headers):
             lines.append(
                 f"Δ: difference to {self.base}, paired by seed; {verdicts}: at most 5 % that any verdict "
@@ -122,20 +125,37 @@ def lay_out(
 
 
 def not_ok(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
-    """``layers=2: 1 diverged`` of every row that counts a failure."""
-    return [f"{row['variant']}: {row['not_ok']}" for row in rows if row["not_ok"]]
+    """``layers=2, layers=4: 1 diverged``: who counts failures, those that ended alike together."""
+    found = []
+    for what, variants in _alike(rows, "not_ok"):
+        who = "every variant" if 1 < len(rows) == len(variants) else _named(variants)
+        found.append(f"{who}: {what.replace('_', ' ')}")
+    return found
 
 
 def remarks(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
     """What metrics say of their numbers, and of which variants."""
-    of: dict[str, list[str]] = {}
-    for row in rows:
-        if row["notes"]:
-            of.setdefault(row["notes"], []).append(row["variant"])
     return [
         f"Of {'all' if len(variants) == len(rows) else ', '.join(variants)}: {note}"
-        for note, variants in of.items()
+        for note, variants in _alike(rows, "notes")
     ]
+
+
+def _alike(rows: Sequence[Mapping[Any, Any]], name: str) -> list[tuple[str, list[str]]]:
+    """What rows have to say under this name, and which variants say it."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        if row[name]:
+            of.setdefault(row[name], []).append(row["variant"])
+    return [*of.items()]
+
+
+def _named(variants: Sequence[str]) -> str:
+    """``a, b``; of many, the first ones ``and 90 others``: n of the table says which."""
+    if len(variants) <= NAMED:
+        return ", ".join(variants)
+    first = variants[: NAMED // 2]
+    return f"{', '.join(first)} and {len(variants) - len(first)} others"
 
 
 def power_note(summary: pd.DataFrame, name: str, columns: Mapping[str, Column]) -> str:
@@ -186,8 +206,9 @@ def _cells(
     digits = decimals(column)
     interval = exact is None or header.name in exact
     standing = [row[f"{header.name}_standing"] for row in rows]
+    rivals = sum(each.n > 0 for each in column) > 1  # alone, nobody is the best
     return [
-        Cell(number(each, digits, interval=interval), best=place == "best", tied=place == "tied")
+        Cell(number(each, digits, interval=interval), best=rivals and place == "best", tied=place == "tied")
         for each, place in zip(column, standing, strict=True)
     ]
 

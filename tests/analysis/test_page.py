@@ -162,6 +162,14 @@ def test_a_suite_of_which_nothing_succeeded_says_so(tmp_path, status):
 def test_a_suite_of_one_trial_concludes_nothing(tmp_path):
     data = synthetic_data(names=("base",), seeds=1, failed={})
     found = Elements(page_of(tmp_path, data, COLUMNS))
+    assert "base: 3.024 bits/sample. No other variant to compare it with." in found.text
+    assert "Against base" not in found.text and "Lowest" not in found.text
+    assert "One seed each: no interval, no verdict." in found.text and "best of the column" not in found.text
+
+
+def test_one_seed_of_several_variants_concludes_nothing(tmp_path):
+    data = synthetic_data(names=("base", "layers=1"), seeds=1, failed={})
+    found = Elements(page_of(tmp_path, data, COLUMNS))
     assert "One seed: nothing can be concluded from differences." in found.text
     assert "Against base" not in found.text
 

@@ -72,6 +72,16 @@ def test_a_figure_is_enlarged_and_closed_by_keyboard(page):
     assert not page.locator("dialog").is_visible()
 
 
+def test_on_a_phone_an_enlarged_figure_is_larger_than_the_window_and_can_be_moved(browser, report):
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(report.as_uri())
+    page.get_by_role("button", name="Enlarge: Pareto").click()
+    dialog = page.locator("dialog")
+    assert dialog.locator("img").bounding_box()["width"] > 800 and dialog.bounding_box()["width"] <= 390
+    assert dialog.evaluate("box => { box.scrollLeft = 400; return box.scrollLeft; }") == 400
+    page.close()
+
+
 def test_a_clip_can_be_played(page):
     seconds = page.locator("audio").first.evaluate(
         "async (clip) => { clip.muted = true; await clip.play(); return clip.duration; }"

@@ -16,6 +16,7 @@ from harness.analysis.summary import summarise, terminal_table
 from harness.analysis.terminal import TerminalTable
 from harness.contracts import Column
 from harness.errors import HarnessError
+from tests.analysis.conftest import VARIANTS
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,29 @@ def test_one_seed_gives_no_interval_and_no_verdict(make_data, columns):
     assert "One seed each" in printed(terminal_table(summary, columns, base="base"), 120)
 
 
+def test_a_variant_alone_is_not_the_best(make_data, columns):
+    data = make_data(names=("base",), failed={})
+    layout = lay_out(summarise(data.table, columns, data.variants, data.base), columns, data.base)
+    assert not any(cell.best for row in layout.rows for cell in row)
+    assert "best" not in " ".join(layout.notes("Bold", ""))
+
+
+def test_variants_that_ended_alike_stand_together_below_the_table(make_data, columns):
+    def said(failed):
+        data = make_data(failed=failed)
+        layout = lay_out(summarise(data.table, columns, data.variants, data.base), columns, data.base)
+        return layout.notes("Bold", "")[-1]
+
+    assert said({("base", 0): "timeout", ("markov", 1): "timeout", ("layers=1", 2): "out_of_memory"}) == (
+        "Not ok, and in no average: base, markov: 1 timeout; layers=1: 1 out of memory."
+    )
+    assert said({(name, 0): "failed" for name in VARIANTS}) == (
+        "Not ok, and in no average: every variant: 1 failed."
+    )
+    many = said({(name, 0): "failed" for name in VARIANTS if name != "base"})
+    assert many.endswith("pooling=[5,4,4,2] and 9 others: 1 failed.")
+
+
 def test_settings_and_text_are_not_measured(summary):
     means = {name for name in summary.columns if name.endswith("_mean")}
     assert not means & {"seed_mean", "threads_mean", "layers_mean", "git_dirty_mean", "memory_method_mean"}
@@ -133,7 +157,7 @@ def test_a_suite_of_which_everything_failed_has_a_table_that_says_so(make_data, 
     data = make_data(few, failed={(variant, seed): "failed" for variant in few for seed in range(3)})
     text = printed(terminal_table(summarise(data.table, columns, few, "base"), columns, base="base"), 100)
     text = " ".join(text.split())
-    assert "0/3" in text and "Nothing was measured." in text and "base: 3 failed" in text
+    assert "0/3" in text and "Nothing was measured." in text and "every variant: 3 failed" in text
 
 
 def test_the_terminal_table_fits_110_columns_without_breaking_a_number(summary, columns):

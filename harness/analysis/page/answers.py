@@ -54,7 +54,10 @@ def _answer(rows: Sequence[Mapping[Any, Any]], name: str, what: Quantity, base: 
         return Answer(metric=what.label, sentence="No variant has a finite value.")
     superlative = "Lowest" if what.better == "lower" else "Highest"
     unit = f" {what.unit}" if what.unit else ""
-    sentence = f"{superlative}: {best}, {number(estimates[best], digits)}{unit}"
+    value = f"{number(estimates[best], digits)}{unit}"
+    if sum(each.n > 0 for each in estimates.values()) == 1:
+        return Answer(metric=what.label, sentence=f"{best}: {value}. No other variant to compare it with.")
+    sentence = f"{superlative}: {best}, {value}"
     tied = [row["variant"] for row in rows if row[f"{name}_standing"] == "tied"]
     if estimates[best].n < 2:
         return Answer(
