@@ -14,6 +14,7 @@ import typer
 from benchmarks.circumstances import busy
 from benchmarks.messages import say
 from harness.errors import HarnessError
+from harness.heap import keep_freed_memory
 
 ThreadsOption = Annotated[str, typer.Option("--threads", help="torch threads, one contest for each: 1,2")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
@@ -91,6 +92,7 @@ def new_app() -> typer.Typer:
 
 def main(app: Callable[..., Any], module: str) -> None:
     """A user's mistake prints one message and exits 2, as the `harness` command does."""
+    keep_freed_memory()  # as in the process of a trial
     try:
         app(prog_name=f"python -m benchmarks.{module}")
     except HarnessError as error:

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from harness.heap import keep_freed_memory
+
 MIB = 2**20
 
 _context = multiprocessing.get_context("forkserver")
@@ -46,6 +48,7 @@ def run_apart(
 def _work(
     sending: Connection, function: Callable[[Any], dict[str, Any]], argument: Any
 ) -> None:  # in the process
+    keep_freed_memory()  # as in the process of a trial
     sending.send(function(argument))
 
 

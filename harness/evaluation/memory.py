@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import re
 import sys
@@ -13,6 +12,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+
+from harness.heap import give_back_freed_memory
 
 MIB = 2**20
 
@@ -40,7 +41,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         else:
-            _return_free_pages()
+            give_back_freed_memory()
             self._before = psutil.Process().memory_info().rss
             if not _reset_process_peak():
                 self.method = "process_peak_ever"
@@ -108,11 +109,3 @@ def _process_peak_ever() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _return_free_pages() -> None:
-    """glibc keeps freed memory; what it keeps would hide as much of the coming work's need."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # absent in musl
-        if trim is not None:
-            trim(0)

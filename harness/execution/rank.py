@@ -19,8 +19,10 @@ from typing import Any
 
 def main() -> None:
     from harness.execution.worker import die_with_parent
+    from harness.heap import keep_freed_memory
 
     die_with_parent()
+    keep_freed_memory()
     out = os.dup(1)  # messages; stdout itself goes where stderr goes, so a stray print harms nothing
     os.dup2(2, 1)
     order = json.loads(sys.stdin.buffer.readline())

@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.heap import keep_freed_memory
+
 if TYPE_CHECKING:
     from harness.execution.run_trial import Task
     from harness.training.stopping import ShouldStop
@@ -60,6 +62,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the driver, which asks us
     out = os.dup(1)  # messages; stdout itself goes where stderr goes, so a stray print harms nothing
     os.dup2(2, 1)
+    keep_freed_memory()
     _warm_up()
     _send(out, {"ready": os.getpid()})
     lines = _Lines()
