@@ -186,7 +186,7 @@ class _Crew:
         self.events.started(job.task)
 
     def take(self, trial: str, message: Mapping[str, Any]) -> None:
-        """A message of a task that runs; its answer comes before Tune asks for the next one."""
+        """A message of a task that runs; where it is answered, that comes before Tune asks for the next."""
         job = self.jobs[trial]
         answer = None if job.home is None else job.home.answer(message)
         if "progress" in message:
@@ -199,7 +199,7 @@ class _Crew:
             _leave(self.jobs.pop(trial))
             if "done" in message:
                 self.events.ended(job.task, read_record(job.task.record_path))
-        if trial in self.jobs:
+        if trial in self.jobs and job.home is not None:
             job.actor.answer.remote(answer)
 
     def lost(self, trial: str, error: Exception | None) -> None:

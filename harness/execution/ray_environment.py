@@ -21,6 +21,7 @@ QUIET = {
 
 OWN = {
     "RAY_AUTH_MODE": "disabled",  # else a token file is written into the home folder
+    "RAY_prestart_worker_first_driver": "0",  # one a CPU, and Tune's actors start processes of their own
     # Named after the systems where it is Ray's default: a node that is alone listens on 127.0.0.1 only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
