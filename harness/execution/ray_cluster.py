@@ -10,6 +10,7 @@ CPUs of a node instead.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import tempfile
@@ -34,7 +35,12 @@ from harness.store.atomic import PART
 if TYPE_CHECKING:
     from harness.execution.run_trial import Task
 
+log = logging.getLogger("harness")
+
 LOCAL = "local"
+
+STARTS = 2
+"""How often our own cluster is started: on a busy machine its processes may come too late for each other."""
 
 NODE = "harness_node"
 NODE_SHARE = 0.001
@@ -62,6 +68,9 @@ class RayCluster:
         self.workers = workers
         self._folder = ExitStack()
         self._processes: list[psutil.Process] = []
+        """Without which there is no cluster."""
+        self._helpers: list[psutil.Process] = []
+        """What watches and tells; nothing of ours goes through them."""
 
     @property
     def is_own(self) -> bool:
@@ -69,53 +78,64 @@ class RayCluster:
 
     def start(self) -> None:
         """Raises: HarnessError"""
+        left = STARTS if self.is_own else 1
+        while True:
+            left -= 1
+            try:
+                self._start()
+                return
+            except HarnessError:
+                raise
+            except Exception as error:  # a plain one, where a process of Ray's dies as it starts
+                doing = "Ray does not start" if self.is_own else "the Ray cluster cannot be used"
+                words = f"{doing} ({self.address}): {self._hint(error)}"
+                if not left:
+                    raise HarnessError(words) from None
+                log.warning("%s; it is tried once more", words)
+
+    def _start(self) -> None:
         options: dict[str, Any] = {
             "log_to_driver": False,
             "logging_level": "ERROR",
             "configure_logging": True,
         }
-        if self.is_own:
-            sweep()
-            options |= {
-                "address": LOCAL,  # explicit: RAY_ADDRESS must not send a laptop's suite elsewhere
-                "num_cpus": self.slots * self.threads * self.workers,
-                "resources": {NODE: 1},
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": self._folder.enter_context(ray_folder()),
-            }
-        else:
-            options["address"] = self.address
-            self._knock()
         try:
+            if self.is_own:
+                sweep()
+                options |= {
+                    "address": LOCAL,  # explicit: RAY_ADDRESS must not send a laptop's suite elsewhere
+                    "num_cpus": self.slots * self.threads * self.workers,
+                    "resources": {NODE: 1},
+                    "include_dashboard": False,
+                    "object_store_memory": OBJECT_STORE_BYTES,
+                    "_temp_dir": self._folder.enter_context(ray_folder()),
+                }
+            else:
+                options["address"] = self.address
+                self._knock()
+            ours = set(psutil.Process().children())
             with ExitStack() as while_it_starts:
                 while_it_starts.enter_context(_without_output())
                 if not self.is_own:
                     options |= while_it_starts.enter_context(code_along())
                 ray.init(**options)
-            if self.is_own:
-                self._processes = [
-                    each
-                    for each in psutil.Process().children()
-                    if each.name().startswith(("raylet", "gcs_server"))
-                ]
+            for each in set(psutil.Process().children()) - ours if self.is_own else ():
+                is_core = each.name().startswith(("raylet", "gcs_server"))
+                (self._processes if is_core else self._helpers).append(each)
             self._check_resources()
             self.slots = self.slots or self._room()
-        except HarnessError:
-            self.stop()
-            raise
-        except Exception as error:  # a plain one, where a process of Ray's dies as it starts
-            self.stop()
-            doing = "Ray does not start" if self.is_own else "the Ray cluster cannot be used"
-            raise HarnessError(f"{doing} ({self.address}): {self._hint(error)}") from None
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
+        # All at once: Ray ends one after the other, and on a busy machine waits a second for each.
+        for each in self._helpers:
+            with contextlib.suppress(psutil.Error):
+                each.terminate()
         with _without_output():
             ray.shutdown()
-        self._processes = []
+        self._processes, self._helpers = [], []
         self._folder.close()
 
     def is_whole(self) -> bool:

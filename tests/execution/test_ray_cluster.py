@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from harness.suite.trial import Trial
 
 ray_environment.prepare(local=True)
 
-from harness.execution.ray_cluster import RayCluster  # noqa: E402 (the environment comes first)
+from harness.execution.ray_cluster import NODE, STARTS, RayCluster  # noqa: E402 (the environment comes first)
 from harness.execution.ray_driver import ATTEMPTS, FUTILE_STARTS, _Crew  # noqa: E402
 from harness.execution.ray_host import Host  # noqa: E402
 
@@ -73,6 +74,25 @@ def test_nothing_listens_on_an_address_that_others_reach(cluster):
     assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
+def test_all_that_only_watches_is_ended_at_once_and_before_ray_ends_the_rest(monkeypatch):
+    helpers = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
+    cluster = RayCluster(slots=1, threads=1, gpu=False, address="local")
+    cluster._helpers = [psutil.Process(each.pid) for each in helpers]
+    ended = []
+    monkeypatch.setattr("ray.shutdown", lambda: ended.extend(each.wait(10) for each in helpers))
+    cluster.stop()
+    assert ended == [-signal.SIGTERM] * 3
+    cluster.stop()  # again, of those that are gone
+
+
+def test_the_processes_that_only_watch_are_not_those_that_a_cluster_needs(cluster):
+    needed = {each.name() for each in cluster._processes}
+    assert len(needed) == len(cluster._processes) == 2 and all(name[:3] in {"ray", "gcs"} for name in needed)
+    assert cluster._helpers
+    keepers = [each for each in cluster._helpers if "harness.execution.ray_folder" in each.cmdline()]
+    assert not keepers, "it has to outlive the driver"
+
+
 def test_a_cluster_that_has_lost_a_process_of_its_own_says_so(cluster):
     assert cluster.is_whole()
     cluster._processes[0].kill()
@@ -82,7 +102,10 @@ def test_a_cluster_that_has_lost_a_process_of_its_own_says_so(cluster):
 
 
 def test_whatever_ray_says_as_it_fails_to_start_is_one_message_and_leaves_no_folder(monkeypatch):
+    started = []
+
     def dies(**options):
+        started.append(options["_temp_dir"])
         raise Exception("The current node timed out during startup.")
 
     before = set(Path("/tmp").glob(f"hr-{os.getpid()}-*"))
@@ -90,7 +113,46 @@ def test_whatever_ray_says_as_it_fails_to_start_is_one_message_and_leaves_no_fol
     monkeypatch.setattr("ray.shutdown", lambda: None)  # another test's cluster may run
     with pytest.raises(HarnessError, match=r"Ray does not start \(local\): The current node timed out"):
         RayCluster(slots=1, threads=1, gpu=False, address="local").start()
+    assert len(set(started)) == STARTS == 2
     assert set(Path("/tmp").glob(f"hr-{os.getpid()}-*")) == before
+
+
+def test_what_fails_to_start_once_is_started_again_and_the_reason_is_said(monkeypatch, caplog):
+    started = []
+
+    def dies_once(**options):
+        started.append(options["_temp_dir"])
+        if len(started) == 1:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", dies_once)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr(
+        "ray.nodes", lambda: [{"NodeID": "n", "Alive": True, "Resources": {"CPU": 1, NODE: 1}}]
+    )
+    cluster = RayCluster(slots=1, threads=1, gpu=False, address="local")
+    cluster.start()
+    assert not Path(started[0]).exists() and Path(started[1]).exists()
+    cluster.stop()
+    assert not Path(started[1]).exists()
+    assert [each.message for each in caplog.records] == [
+        "Ray does not start (local): The current node timed out during startup.; it is tried once more"
+    ]
+
+
+def test_another_s_cluster_that_cannot_be_used_is_asked_once(monkeypatch):
+    asked = []
+
+    def refuses(**options):
+        asked.append(options["address"])
+        raise RuntimeError("Version mismatch")
+
+    monkeypatch.setattr("ray.init", refuses)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("harness.execution.ray_cluster.code_along", lambda: contextlib.nullcontext({}))
+    with pytest.raises(HarnessError, match=r"the Ray cluster cannot be used \(auto\): Version mismatch"):
+        RayCluster(slots=1, threads=1, gpu=False, address="auto").start()
+    assert asked == ["auto"]
 
 
 def test_folders_of_dead_drivers_are_swept_and_those_of_the_living_are_not():
