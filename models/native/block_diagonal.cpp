@@ -31,20 +31,51 @@ std::vector<T> packed(const T* weight, Sizes s) {
     return w;
 }
 
-// KNOWN_I and KNOWN_O are the sizes of a block if compiled for them, else 0.
+// A block's outputs of some rows. Of known size its weights are held in vectors, which stay in registers.
+template <class T, int64_t I, int64_t O, int64_t G> struct BlockOutputs {
+    static constexpr int64_t J = G * O;
+    typedef T Out __attribute__((vector_size(J * sizeof(T)), aligned(alignof(T)), may_alias));
+
+    static void find(T* z, const T* v, const T* weight, const T* bias, const Sizes& s, int64_t k, int64_t first,
+                     int64_t end) {
+        Out w[I];
+        const Out b = *reinterpret_cast<const Out*>(bias);
+        for (int64_t i = 0; i < I; ++i) w[i] = *reinterpret_cast<const Out*>(weight + i * J);
+        for (int64_t r = first; r < end; ++r) {
+            const T* x = v + r * s.inputs() + k * I;
+            Out sum = b;
+            for (int64_t i = 0; i < I; ++i) sum += x[i] * w[i];
+            for (int64_t g = 0; g < G; ++g)
+                for (int64_t o = 0; o < O; ++o) z[r * s.outputs() + (g * s.K + k) * O + o] = sum[g * O + o];
+        }
+    }
+};
+
+template <class T> struct BlockOutputs<T, 0, 0, 0> {
+    static void find(T* z, const T* v, const T* weight, const T* bias, const Sizes& s, int64_t k, int64_t first,
+                     int64_t end) {
+        const int64_t I = s.I, O = s.O, G = s.G, J = G * O;
+        for (int64_t r = first; r < end; ++r) {
+            T sum[LARGEST];
+            const T* x = v + r * s.inputs() + k * I;
+            std::copy_n(bias, J, sum);
+            for (int64_t i = 0; i < I; ++i) SIMD for (int64_t j = 0; j < J; ++j) sum[j] += x[i] * weight[i * J + j];
+            for (int64_t g = 0; g < G; ++g) std::copy_n(sum + g * O, O, z + r * s.outputs() + (g * s.K + k) * O);
+        }
+    }
+};
+
+// KNOWN_I, KNOWN_O and KNOWN_G are the sizes of a block if compiled for them, else 0.
 template <class T, int64_t KNOWN_I, int64_t KNOWN_O, int64_t KNOWN_G>
 void forward(T* z, const T* v, const T* weight, const T* bias, Sizes s, int64_t threads) {
-    const int64_t I = KNOWN_I ? KNOWN_I : s.I, O = KNOWN_O ? KNOWN_O : s.O, G = KNOWN_G ? KNOWN_G : s.G, J = G * O;
+    const int64_t I = s.I, J = s.G * s.O;
     const std::vector<T> w = packed(weight, s), b = packed(bias, {0, s.G, s.K, 1, s.O});
     in_parallel(s.chunks(), s.R * s.outputs(), threads, [=, &w, &b](int64_t chunk) {
-        for (int64_t r = chunk * CHUNK; r < std::min((chunk + 1) * CHUNK, s.R); ++r)
-            for (int64_t k = 0; k < s.K; ++k) {
-                T sum[KNOWN_O ? KNOWN_G * KNOWN_O : LARGEST];
-                const T *x = v + r * s.inputs() + k * I, *wk = w.data() + k * I * J;
-                std::copy_n(b.data() + k * J, J, sum);
-                for (int64_t i = 0; i < I; ++i) SIMD for (int64_t j = 0; j < J; ++j) sum[j] += x[i] * wk[i * J + j];
-                for (int64_t g = 0; g < G; ++g) std::copy_n(sum + g * O, O, z + r * s.outputs() + (g * s.K + k) * O);
-            }
+        const int64_t end = std::min((chunk + 1) * CHUNK, s.R);
+        for (int64_t first = chunk * CHUNK; first < end; first += TILE)
+            for (int64_t k = 0; k < s.K; ++k)
+                BlockOutputs<T, KNOWN_I, KNOWN_O, KNOWN_G>::find(
+                    z, v, w.data() + k * I * J, b.data() + k * J, s, k, first, std::min(first + TILE, end));
     });
 }
 

@@ -201,6 +201,12 @@ void gated_backward(const Gated<T>& g, const T* h, const T* dh, const GatedGradi
             const T *zr = g.recurrence.at(b, t) + first, *zi = g.input.at(b, t) + first;
             T *dx_re = out.x + at, *dx_im = dx_re + N;
             T *dzr = out.recurrence.at(b, t) + first, *dzi = out.input.at(b, t) + first;
+            for (const T* read : {x_re, dh_re, before_re}) {
+                prefetch(read - AHEAD * width, count);
+                if (COMPLEX) prefetch(read - AHEAD * width + N, count);
+            }
+            prefetch(zr - AHEAD * g.recurrence.step, count);
+            prefetch(zi - AHEAD * g.input.step, count);
             SIMD for (int64_t n = 0; n < count; ++n) {
                 T re = constant.re[n], im = constant.im[n], scale = constant.scale[n];
                 T r = T(1), i;
