@@ -64,6 +64,6 @@ def test_panels_of_one_model_are_told_apart_by_what_differs(figure):
     both = pd.concat([data([8, 30]).table, data([8, 30], pooling="[1]").table])
     axes = figure.draw(FigureData(table=both, history=both, variants=["a"], base="a")).axes
     assert [panel.get_title() for panel in axes] == [
-        "poolformer rg_lru, pooling [1]",
-        "poolformer rg_lru, pooling [4]",
+        "poolformer rg_lru\npooling [1]",
+        "poolformer rg_lru\npooling [4]",
     ]

@@ -66,7 +66,7 @@ class Overfitting:
         differing = [setting for setting in SAME[2:] if len({group[setting].iloc[0] for group in groups}) > 1]
         for axes, group in zip(panels, groups, strict=True):
             _draw_panel(axes, group)
-            axes.set_title(style.label(_name(group, differing)))
+            axes.set_title("\n".join(style.label(line) for line in _name(group, differing)))
             axes.set_xlabel("Training clips")
         panels[0].set_ylabel("NLL (bits/sample)\nlower is better")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -95,8 +95,8 @@ def _draw_panel(axes: Axes, group: pd.DataFrame) -> None:
     style.log_axis(axes, "x")
 
 
-def _name(group: pd.DataFrame, differing: Sequence[str]) -> str:
-    """Model and mixer, and the settings that tell the panel from the others."""
+def _name(group: pd.DataFrame, differing: Sequence[str]) -> list[str]:
+    """Lines: model and mixer, and the settings that tell the panel from the others."""
     first = group.iloc[0]
-    settings = [f"{setting} {first[setting]}" for setting in differing]
-    return ", ".join([f"{first['model']} {first['mixer']}".strip(), *settings])
+    settings = ", ".join(f"{setting} {first[setting]}" for setting in differing)
+    return [line for line in (f"{first['model']} {first['mixer']}".strip(), settings) if line]
