@@ -75,8 +75,9 @@ class Placement:
         """What the text and its leader hide."""
         if self.leader is None:
             return [self.box]
-        ends = [(self.leader[0] * part / 8, self.leader[1] * part / 8) for part in range(3, 9)]
-        return [self.box, *(_box(self.point, end, (2, 2)) for end in ends)]
+        x, y = self.leader
+        spots = [*_along([(0.3 * x, 0.3 * y), (x, y)], step=2)]  # closer by, its own marker lies
+        return [self.box, *(_box(self.point, spot, (2, 2)) for spot in spots)]
 
     def cost(self, taken: Sequence[Box], crossed: Sequence[Box], frame: Box) -> float:
         """Area hidden, area outside of the frame, distance, ambiguity.

@@ -174,15 +174,30 @@ def log_axis(axes: Axes, which: Literal["x", "y"], *, decades: bool = False) -> 
 
     `decades`: only powers of ten, where there is little room.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(getattr(axes, f"get_{which}lim")())
     subs = (1.0,) if decades or high / low >= 500 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8) if high / low < 6 else subs))
+    if high / low < 2:  # hardly a power of ten, or of two, lies within
+        axis.set_major_locator(MaxNLocator(nbins=5))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8) if high / low < 6 else subs))
     axis.set_major_formatter(FuncFormatter(lambda value, position: compact_number(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def linear_axis(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Ten thousand and more is written as in tables: 120k. The limits of the axis must be final."""
+    from matplotlib.ticker import FuncFormatter
+
+    scale, letter = scale_of(max(map(abs, getattr(axes, f"get_{which}lim")())))
+    if letter:
+        axis = axes.xaxis if which == "x" else axes.yaxis
+        axis.set_major_formatter(
+            FuncFormatter(lambda value, position: f"{value / scale:g}{letter if value else ''}")
+        )
 
 
 def compact_number(value: float) -> str:

@@ -295,3 +295,32 @@ def test_a_readers_own_settings_do_not_change_the_figure(data, tmp_path):
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": "x"}):
         style.save(build("memory").draw(data), tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+# ------------------------------------------------------------------------------------------- axes
+
+
+def ticks(axes, which):
+    axes.figure.canvas.draw()
+    low, high = sorted(getattr(axes, f"get_{which}lim")())
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    return [
+        tick.label1.get_text()
+        for tick in axis.get_major_ticks()
+        if tick.label1.get_text() and low <= tick.get_loc() <= high
+    ]
+
+
+def test_large_numbers_along_an_axis_are_written_as_in_tables(data):
+    axes = build("pareto", y="tokens_per_second").draw(data).axes[0]
+    assert "100k" in ticks(axes, "y") and not any(text.endswith("k") for text in ticks(axes, "x"))
+    tokens = build("learning_curve", x="tokens").draw(data).axes[0]
+    assert "0" in ticks(tokens, "x") and all(text.endswith("M") for text in ticks(tokens, "x") if text != "0")
+
+
+@pytest.mark.parametrize("limits", [(0.79, 1.01), (5.0, 7.0), (20, 39), (1, 5), (3, 70), (1, 1e6)])
+def test_a_logarithmic_axis_has_names_enough_to_read_it_by(limits):
+    axes = style.new_figure(4, 3).subplots()
+    axes.set_ylim(*limits)
+    style.log_axis(axes, "y")
+    assert 3 <= len(ticks(axes, "y")) <= 8

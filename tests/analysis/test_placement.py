@@ -26,6 +26,21 @@ def test_a_name_never_hides_its_own_marker(points):
         assert each.box.distance(each.point) > MARKER / 2
 
 
+def test_no_leader_strikes_through_the_name_of_another_point():
+    points = [
+        *((287, 104), (210, 119), (189, 105), (104, 102), (100, 92), (163, 99)),
+        *((97, 116), (217, 116), (90, 97), (125, 100), (180, 98), (75, 91)),
+    ]
+    placed = place(points, [(60, 8)] * len(points), [], FRAME)
+    leaders = [each for each in placed if each.leader is not None]
+    assert len(leaders) > 3
+    for each in leaders:
+        x, y = each.leader
+        spots = [(each.point[0] + x * part / 50, each.point[1] + y * part / 50) for part in range(51)]
+        for other in placed:
+            assert other is each or min(map(other.box.distance, spots)) > 0
+
+
 def test_a_lone_name_stands_right_beside_its_point_without_a_leader():
     (placed,) = place([(200, 100)], [(40, 8)], [], FRAME)
     assert placed.box.left == 207 and placed.leader is None

@@ -189,6 +189,9 @@ def _set_limits(whole: Axes, enlarged: Axes, points: pd.DataFrame, *, logarithmi
         style.log_axis(enlarged, "x")
     elif right > left:
         enlarged.set_xlim(left - 0.04 * (right - left), right + 0.04 * (right - left))
+    if not logarithmic:
+        style.linear_axis(whole, "x")
+        style.linear_axis(enlarged, "x")
 
 
 def _fit(axes: Axes, values: pd.Series) -> None:

@@ -75,6 +75,7 @@ class Pareto:
             )
         axes.margins(y=0.06)
         _set_costs(axes, [x for x, _ in both.values()])
+        style.linear_axis(axes, "y")
         axes.set_xlabel(style.axis_label(self.config.x, data.columns))
         axes.set_ylabel(style.axis_label(self.config.y, data.columns))
         style.note(figure, self._note(data, both))
@@ -158,6 +159,7 @@ def _set_costs(axes: Axes, costs: list[Estimate]) -> None:
         low, high = min(ends), max(ends)
         room = ROOM * (high - low) or 1.0
         axes.set_xlim(max(low - room, 0.0) if min(means) > 0 else low - room, high + room)
+        style.linear_axis(axes, "x")
 
 
 def _bars(axes: Axes, both: Mapping[str, tuple[Estimate, Estimate]]) -> list[list[tuple[float, float]]]:
