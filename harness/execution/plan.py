@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from harness import configuration
 from harness.contracts import ClosedForm
@@ -14,7 +16,7 @@ from harness.errors import HarnessError
 from harness.store.record import LANES, Record
 from harness.store.store import Store
 from harness.suite.suite import Suite
-from harness.suite.trial import Trial
+from harness.suite.trial import Trial, canonical
 
 log = logging.getLogger("harness")
 
@@ -143,24 +145,41 @@ def _look_up(
 
 def cost_of(config: Mapping[str, Any]) -> VariantCost:
     """Build the model, a large one without memory for its weights, and count."""
-    from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
-
     data = configuration.resolve("datasets", config["data"]).config
     train = config["train"]
     context = train["crop"] or data.length
     tokens = train["steps"] * train["batch_size"] * context
+    cls = configuration.resolve("models", config["model"]).cls
+    counts = _counts_of(cls, canonical(config["model"]), data.vocab_size, context)
+    if counts.failure:
+        log.warning("%s fails as it is counted (%s)", config["model"]["name"], counts.failure)
+    return VariantCost(counts.parameters, counts.flops_per_token, 0 if counts.closed_form else tokens)
+
+
+class _Counts(NamedTuple):
+    parameters: int | None
+    flops_per_token: float | None
+    closed_form: bool = False
+    failure: str = ""
+
+
+@cache
+def _counts_of(cls: type, model: str, vocab_size: int, context: int) -> _Counts:
+    """Once for all variants, and for a search, that train the same model otherwise.
+
+    `model` is its JSON; `cls` tells two plugins' models of one name apart.
+    """
+    from harness.evaluation.flops import build_to_count, count_parameters, flops_per_token
+
     parameters = None
     try:
-        model = build_to_count(config["model"], vocab_size=data.vocab_size)
-        parameters = count_parameters(model)
-        flops = flops_per_token(model, context)
+        built = build_to_count(json.loads(model), vocab_size=vocab_size)
+        parameters = count_parameters(built)
+        return _Counts(parameters, flops_per_token(built, context), isinstance(built, ClosedForm))
     except HarnessError:
         raise
     except Exception as error:
-        name = config["model"]["name"]
-        log.warning("%s fails as it is counted (%s: %s)", name, type(error).__name__, error)
-        return VariantCost(parameters, None, tokens)
-    return VariantCost(parameters, flops, 0 if isinstance(model, ClosedForm) else tokens)
+        return _Counts(parameters, None, failure=f"{type(error).__name__}: {error}")
 
 
 def _state(store: Store, trial: Trial) -> tuple[State, str, Record | None]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.execution import plan as plan_module
 from harness.execution.plan import cost_of
 from harness.execution.run_suite import RunOptions, plan_suite, run_plan
 from harness.suite.suite import load_suite
@@ -55,11 +56,21 @@ def test_divergence_is_kept_because_it_would_repeat(plan):
     assert [p.state for p in again.trials] == ["cached", "cached"]
 
 
+def test_a_model_is_counted_once_for_all_that_train_it_otherwise(plan, monkeypatch):
+    built = []
+    monkeypatch.setattr("harness.evaluation.flops.build_to_count", lambda *_, **__: built.append(1))
+    plan_module._counts_of.cache_clear()
+    plan("vary: {train.learning_rate: [0.01, 0.02], train.steps: [3]}\nseeds: 2")
+    plan_module._counts_of.cache_clear()  # what was counted here is no model
+    assert len(built) == 1
+
+
 def test_a_model_that_fails_is_planned_without_numbers_and_that_is_said(plan, monkeypatch, caplog):
     def fail(model, length):
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr("harness.evaluation.flops.flops_per_token", fail)
+    monkeypatch.setattr("harness.execution.plan._counts_of", plan_module._counts_of.__wrapped__)
     cost = plan("seeds: 1")[0].trials[0].cost
     assert cost.parameters and cost.flops_per_token is None
     assert "fails as it is counted (RuntimeError: shapes do not fit)" in caplog.text
