@@ -82,8 +82,11 @@ def _guess(tried: Mapping[int, float], low: int, high: int, budget: float) -> fl
     known = low if low in tried else high
     others = [width for width in closest(tried, budget) if width != known]
     exponent = (_exponent(tried, *sorted((known, others[0]))) if others else None) or EXPONENT
-    ratio = (budget / tried[known]) ** (1 / exponent) if tried[known] > 0 else LARGEST_JUMP
-    return known * min(max(ratio, 1 / LARGEST_JUMP), LARGEST_JUMP)
+    if tried[known] <= 0:
+        return known * LARGEST_JUMP
+    # In logarithms: where the cost hardly rises, the power itself may be beyond any number.
+    jump, most = math.log(budget / tried[known]) / exponent, math.log(LARGEST_JUMP)
+    return known * math.exp(min(max(jump, -most), most))
 
 
 def _exponent(tried: Mapping[int, float], low: int, high: int) -> float | None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from benchmarks import options, output
 from benchmarks.circumstances import circumstances, version_of
 
-COMMANDS = ("scan", "gated", "train_step", "poolformer", "sashimi", "generation", "growth")
+COMMANDS = ("scan", "gated", "train_step", "sashimi", "generation", "growth")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

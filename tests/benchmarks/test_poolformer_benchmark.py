@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks import poolformer
 from benchmarks.original_poolformer import NETWORK
@@ -82,6 +83,11 @@ def test_both_are_compared_and_then_timed(run, checkout, tmp_path):
     tokens = 1e3 * 2 * 16 / table["median_ms"]
     assert table["tokens_per_second"].tolist() == pytest.approx(tokens.tolist())
     assert "original, sequential scan" in printed
+
+
+def test_help_has_an_example():
+    done = CliRunner().invoke(poolformer.app, ["--help"])
+    assert done.exit_code == 0 and "Example: python -m benchmarks.poolformer" in done.output
 
 
 def test_what_is_not_the_same_model_is_not_timed(run, checkout, tmp_path):

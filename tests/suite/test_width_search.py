@@ -1,6 +1,6 @@
 """The search finds the width whose cost is closest to a budget, whatever widths a model accepts."""
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ConfigError
@@ -52,6 +52,7 @@ def test_good_enough_ends_the_search():
     wanted=st.integers(2, 1000),
     off=st.floats(0.98, 1.02),
 )
+@example(exponent=1.0, linear=0.001953125, constant=0.0, divisor=1, stair=8, start=8, wanted=12, off=1.0)
 def test_no_accepted_width_is_closer_than_the_one_found(
     exponent, linear, constant, divisor, stair, start, wanted, off
 ):
