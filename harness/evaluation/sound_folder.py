@@ -130,7 +130,11 @@ def _sound_files(folder: Path) -> list[str]:
             )
     if not sounds:
         kinds = ", ".join(sorted(SUFFIXES))
-        what = f"{len(others)} files, {others[0]} among them, and none is a" if others else "nothing: no"
+        what = "nothing: no"
+        if len(others) == 1:
+            what = f"only {others[0]}, which is no"
+        elif others:
+            what = f"{len(others)} files, {others[0]} among them, and none is a"
         raise DataError(f"{folder} holds {what} sound file ({kinds})")
     return sorted(sounds)
 

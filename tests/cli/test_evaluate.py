@@ -209,9 +209,10 @@ def test_likelihoods_of_the_files_choose_those_that_are_scored(wavs, tmp_path):
 def test_folders_without_sound_are_refused_with_the_reason(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
-    for name in ("a.txt", "b.txt"):
-        (tmp_path / "texts" / name).write_text("la la la")
     evaluate = ("evaluate", "--against", "tones")
+    (tmp_path / "texts" / "a.txt").write_text("la la la")
+    assert "holds only a.txt, which is no sound file" in refused(*evaluate, tmp_path / "texts")
+    (tmp_path / "texts" / "b.txt").write_text("la la la")
     assert "holds nothing: no sound file (.flac, .mp3, .ogg, .wav)" in refused(*evaluate, tmp_path / "empty")
     assert "holds 2 files, a.txt among them, and none is a sound file" in refused(
         *evaluate, tmp_path / "texts"
