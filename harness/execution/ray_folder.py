@@ -1,8 +1,9 @@
 """The temporary folder of a local Ray cluster or of an actor, and who lives in it: gone when its owner is.
 
-A driver that ends removes its folder. For one that is killed a keeper waits, a small process that notices the
-end of its driver by the end of a pipe, ends what is left of the cluster (Ray's agents would linger for a
-minute or two) and removes the folder. Where the keeper was killed as well, the next run sweeps.
+A driver that ends removes its folder, and ends who lives there. For one that is killed a keeper waits, a
+small process that notices the end of its driver by the end of a pipe, ends what is left of the cluster
+(Ray's agents would linger for a minute or two) and removes the folder. Where the keeper was killed as well,
+the next run sweeps.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def ray_folder(above: Path | None = None) -> Iterator[str]:
     finally:
         keeper.kill()
         keeper.communicate()
+        _ended(Path(folder))  # agents of a raylet that was killed: Ray itself does not know of them
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 

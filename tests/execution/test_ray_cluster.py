@@ -172,6 +172,15 @@ def test_folders_of_dead_drivers_are_swept_and_those_of_the_living_are_not():
     living.rmdir()
 
 
+def test_who_lives_in_a_folder_ends_with_it():
+    with ray_folder() as folder:
+        with (Path(folder) / "log").open("w") as log:
+            lingering = subprocess.Popen(["sleep", "60"], stdout=log)
+        assert lingering.poll() is None
+    assert not Path(folder).exists() and not psutil.pid_exists(lingering.pid)
+    lingering.wait()
+
+
 def test_who_is_only_starting_in_the_folder_of_a_dead_driver_is_ended_as_well():
     dead = Path(tempfile.mkdtemp(prefix="hr-999999998-", dir="/tmp"))
     wait = "import time; time.sleep(60)"
