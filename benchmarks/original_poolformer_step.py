@@ -26,7 +26,7 @@ GRADIENT_CLIP, SKIP_THRESHOLD, AVERAGE_RATE = 200.0, 1000.0, 0.999
 
 
 def main(checkout: Path, order: dict[str, Any], answer: Any) -> None:
-    """`order`: settings, unroll, batch, length, threads, and the files of tokens and of weights."""
+    """`order`: settings, unroll, threads, and the files of tokens and of weights."""
     cores = sorted(os.sched_getaffinity(0))[: order["threads"]]
     os.sched_setaffinity(0, cores)  # before JAX counts them
     os.environ["JAX_PLATFORMS"] = "cpu"

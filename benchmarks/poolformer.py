@@ -27,7 +27,7 @@ from torch import nn
 
 from benchmarks import options, output, training
 from benchmarks.circumstances import circumstances
-from benchmarks.contest import Budget, Entry, compete, in_one_line, median, results
+from benchmarks.contest import Budget, Entry, compete, in_one_line
 from benchmarks.messages import say
 from benchmarks.original_poolformer import NETWORK, OriginalPoolformer
 from harness.evaluation.flops import count_parameters
@@ -105,10 +105,7 @@ def poolformer(
                 models.append((entry, theirs))
             entries.insert(0, admit(config, models, clips, {**of, "threads": count}))
             compete(entries, budget, device, f"{count} thread(s): timing")
-            for entry, row in zip(entries, results(entries), strict=True):
-                if len(entry.seconds) and entry.status == "ok":
-                    row["tokens_per_second"] = batch * length / median(entry)
-                rows.append(row)
+            rows += training.results_with_tokens(entries)
     table = output.frame(rows, circumstances("poolformer", device))
     for values, part in output.groups(table, ("batch", "length", "pooling", "threads")):
         title = "batch {batch}, length {length}, pooling [{pooling}], {threads} thread(s), cpu"

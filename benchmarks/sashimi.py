@@ -26,7 +26,7 @@ from baselines.sashimi_original import load_original_sashimi
 from benchmarks import options, output, training
 from benchmarks.agreement import deviation
 from benchmarks.circumstances import circumstances
-from benchmarks.contest import Budget, Entry, compete, in_one_line, median, results
+from benchmarks.contest import Budget, Entry, compete, in_one_line
 from benchmarks.messages import say
 from benchmarks.original_sashimi import OriginalSaShiMi
 from harness.configuration import parse
@@ -91,10 +91,7 @@ def sashimi(
         with options.threads(count):
             entries = [replace(e, columns=e.columns | {"threads": count}) for e in known]
             compete(entries, budget, target, f"{count} thread(s): timing")
-        for entry, row in zip(entries, results(entries), strict=True):
-            if len(entry.seconds) and entry.status == "ok":
-                row["tokens_per_second"] = batch * length / median(entry)
-            rows.append(row)
+        rows += training.results_with_tokens(entries)
     table = output.frame(rows, circumstances("sashimi", target))
     for values, part in output.groups(table, ("batch", "length", "width", "layers", "threads")):
         title = "batch {batch}, length {length}, width {width}, {layers} layers, {threads} thread(s), "

@@ -18,7 +18,7 @@ from torch import nn
 from benchmarks import options, output, training
 from benchmarks.ceilings import matrix_product
 from benchmarks.circumstances import circumstances
-from benchmarks.contest import Budget, Entry, compete, in_one_line, median, results
+from benchmarks.contest import Budget, Entry, compete, in_one_line
 from benchmarks.messages import say
 from harness import configuration
 from harness.errors import HarnessError
@@ -151,11 +151,7 @@ def contest(
         if entry.expected_seconds is not None:
             entry.expected_seconds *= first_count / count
     compete(entries, budget, device, f"{count} thread(s): timing")
-    rows = results(entries)
-    for entry, row in zip(entries, rows, strict=True):
-        if len(entry.seconds) and entry.status == "ok":
-            row["tokens_per_second"] = row["batch"] * row["length"] / median(entry)
-    return rows
+    return training.results_with_tokens(entries)
 
 
 def check_reference(spec: training.Spec, parameters: int) -> None:

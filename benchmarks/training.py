@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.agreement import deviation
+from benchmarks.contest import Entry, median, results
 from harness import configuration
 from harness.errors import HarnessError
 from harness.training.average import evaluating
@@ -97,6 +98,15 @@ def step_of(model: nn.Module, clips: tuple[Tensor, Tensor], kind: Precision) -> 
     """One training step on the same clips again and again; makes the optimiser's state."""
     update = Update(model.train(), TrainConfig(batch_size=len(clips[0]), precision=kind))
     return lambda: training_step(update, *clips)
+
+
+def results_with_tokens(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The results of a contest of training steps, with the tokens of a batch a second of those timed."""
+    rows = results(entries)
+    for entry, row in zip(entries, rows, strict=True):
+        if len(entry.seconds) and entry.status == "ok":
+            row["tokens_per_second"] = row["batch"] * row["length"] / median(entry)
+    return rows
 
 
 @torch.no_grad()
