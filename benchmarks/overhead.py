@@ -63,6 +63,8 @@ def overhead(
     """Time the commands on trials that cost nothing; exit 1 where one takes longer than it may.
 
     Example: python -m benchmarks.overhead --trials 100 --output overhead.csv
+
+    Real training: python -m benchmarks.overhead --suite benchmarks/runner/training.yaml
     """
     options.device(device_)
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:
