@@ -30,8 +30,9 @@ SMALL_RUN = 2_000_000_000
 LONGEST_RUN = 2048
 """Length up to which it is: attention's square of it has to fit into memory."""
 
-MOST_PARTS = 30_000
-"""Modules of a model; the largest published ones have a tenth, and more would be built for minutes."""
+MOST_PARTS = 12_000
+"""Modules of a model; the largest published ones have a quarter, and a search for the width of one with
+more would build for minutes."""
 
 _rebuild: WeakKeyDictionary[nn.Module, Callable[[], nn.Module]] = WeakKeyDictionary()
 """For a model from `build_to_count`, how to build it the other way: without memory, or with it."""
@@ -127,10 +128,13 @@ class _NotMuchMemory(TorchFunctionMode):
 class _WithoutDrawing(TorchFunctionMode):
     """Leaves out drawing initial values on the meta device, where there are none.
 
-    Torch would work out there what drawing does, in Python that takes two seconds to import.
+    Torch would work out there what drawing and scaling do, in Python that takes seconds to import.
     """
 
-    DRAWS = (Tensor.uniform_, Tensor.normal_, Tensor.exponential_, Tensor.bernoulli_, Tensor.erfinv_)
+    DRAWS = (
+        *(Tensor.uniform_, Tensor.normal_, Tensor.exponential_, Tensor.bernoulli_),
+        *(Tensor.erfinv_, Tensor.mul_, Tensor.clamp_),
+    )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in self.DRAWS and args[0].is_meta:
