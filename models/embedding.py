@@ -30,8 +30,8 @@ class SinusoidalEmbedding(nn.Module):
     def __init__(self, vocab_size: int, width: int) -> None:
         super().__init__()
         self.vocab_size, self.width = vocab_size, width
-        table = self._exact_table().to(torch.get_default_device(), torch.get_default_dtype())
-        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("table", torch.empty(vocab_size, width), persistent=False)
+        self._fill()
 
     def forward(self, tokens: Tensor) -> Tensor:
         return F.embedding(tokens, self.table)
@@ -46,8 +46,12 @@ class SinusoidalEmbedding(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Whatever a module is moved or cast to, the table is exact there: it is computed again."""
         super()._apply(fn, recurse)
-        self.table = self._exact_table().to(self.table)
+        self._fill()
         return self
+
+    def _fill(self) -> None:
+        if not self.table.is_meta:  # where a table may be larger than any memory
+            self.table = self._exact_table().to(self.table)
 
 
 class TableEmbedding(nn.Embedding):

@@ -25,6 +25,12 @@ def test_a_sinusoidal_table_made_without_memory_is_filled_when_it_gets_some() ->
     torch.testing.assert_close(module.to_empty(device="cpu").table, SinusoidalEmbedding(8, 4).table)
 
 
+def test_a_sinusoidal_table_without_memory_may_be_larger_than_any_memory() -> None:
+    with torch.device("meta"):
+        module = SinusoidalEmbedding(256, 10**12)
+    assert module.to("meta").table.shape == (256, 10**12)
+
+
 def test_the_scalar_embedding_is_linear_in_the_scaled_value() -> None:
     module = ScalarEmbedding(256, 6)
     expected = module.linear.bias + module.linear.weight[:, 0] * (2 * 64 / 256 - 1)
