@@ -52,12 +52,17 @@ class _EachMap(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        whole = grads[0]._base
-        if whole is not None and whole.shape == ctx.shape and whole.is_contiguous():
-            pairs = zip(whole.unbind(2), grads, strict=True)
-            if all(a.data_ptr() == b.data_ptr() and a.stride() == b.stride() for a, b in pairs):
-                return whole
-        return torch.stack(grads, dim=2)
+        return joined(grads, ctx.shape)
+
+
+def joined(grads: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+    """Stacked along the third axis, [B, L, G, N]: what they are views of, where they lie together already."""
+    whole = grads[0]._base
+    if whole is not None and whole.shape == shape and whole.is_contiguous():
+        pairs = zip(whole.unbind(2), grads, strict=True)
+        if all(a.data_ptr() == b.data_ptr() and a.stride() == b.stride() for a, b in pairs):
+            return whole
+    return torch.stack(grads, dim=2)
 
 
 class _Native(Function):

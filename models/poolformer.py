@@ -177,7 +177,7 @@ class Poolformer(nn.Module):
         """Of the scans on this machine's fastest device, and the CPU's others."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         scans = {f"scan {name}": reason for name, reason in backends(device).items()}
-        others = ("block_diagonal", "gelu_gate", "sampling")
+        others = ("block_diagonal", "gated_branch", "gated_input", "gelu_gate", "sampling")
         return scans | {f"native {name}": reason_against(name) for name in others}
 
     @property

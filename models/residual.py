@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from harness.contracts import State
 from models.dropout import Dropout
+from models.gated_branch import fits_gated_branch, gated_branch
 from models.gelu_gate import gelu_gate
 from models.initialization import Dense, output_normal_
 from models.state import resume
@@ -77,9 +78,17 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.norm(x)
-        return self._add_branch(x, u, self.layer(u))
+        return self._add_branch(x, u, None if isinstance(self.layer, MLP) else self.layer(u))
 
-    def _add_branch(self, x: Tensor, u: Tensor, y: Tensor) -> Tensor:
+    def _add_branch(self, x: Tensor, u: Tensor, y: Tensor | None) -> Tensor:
+        """y is what the layer made of u; None: it is an MLP, which may be found with all that follows it."""
+        alone = self.branch_scale == 1 and (self.dropout.p == 0 or not self.training)
+        if self.gate is not None and fits_gated_branch(u, self.gate, self.output):
+            layer = self.layer if y is None else None
+            added = x if alone else None
+            branch = gated_branch(u, self.gate, self.output, layer=layer, y=y, x=added)
+            return branch if alone else x.add(self.dropout(branch), alpha=self.branch_scale)
+        y = self.layer(u) if y is None else y
         y = F.gelu(y, approximate="tanh") if self.gate is None else gelu_gate(y, self.gate(u))
         return x.add(self.dropout(self.output(y)), alpha=self.branch_scale)
 

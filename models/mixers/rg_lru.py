@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts import State, require
-from models.block_diagonal import block_diagonal, each_map
+from models.block_diagonal import block_diagonal
+from models.gated_input import gated_input
 from models.initialization import Dense, lecun_normal_
 from models.mixers.recurrence import RingConfig, RingDecay, ScannedMixer
 from models.scan import gated_scan
@@ -72,8 +73,7 @@ class RGLRU(ScannedMixer):
         return torch.sigmoid(self.gates(self.input(x))[:, :, 0].to(log_decay.dtype)) * log_decay
 
     def resume(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        v = self.input(x)
-        logits = list(each_map(self.gates(v)))
+        v, *logits = gated_input(x, self.input, self.gates.weight, self.gates.bias)
         log_decay, phase = self.decay()
         h = gated_scan(
             v,

@@ -16,6 +16,8 @@ from models.native.build import CannotBuild, library
 log = logging.getLogger("harness")
 
 DTYPES = (torch.float32, torch.float64)
+MULTIPLE = 16
+"""Widths whose rows are whole vectors are multiples of it: what the kernels of matrix.h take."""
 
 
 def call(source: str, name: str, operands: tuple[Any, ...], *numbers: int) -> None:

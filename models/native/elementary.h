@@ -91,6 +91,13 @@ INLINE void two_sigmoids(float x, float y, float& of_x, float& of_y) {
 }
 INLINE void two_sigmoids(double x, double y, double& of_x, double& of_y) { of_x = sigmoid(x), of_y = sigmoid(y); }
 
-template <class T> INLINE T gelu(T x) {  // the tanh form: x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))
-    return x * sigmoid(T(1.5957691216057308) * (x + T(0.044715) * x * x * x));
+// The tanh form of GELU is x times this share: sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
+template <class T> constexpr T GELU_SLOPE = T(1.5957691216057308);
+template <class T> constexpr T GELU_CUBE = T(0.044715);
+template <class T> INLINE T gelu_share(T x) {
+    return sigmoid(GELU_SLOPE<T> * x * (T(1) + GELU_CUBE<T> * x * x));
+}
+template <class T> INLINE T gelu(T x) { return x * gelu_share(x); }
+template <class T> INLINE T gelu_derivative(T x, T share) {
+    return share * (T(1) + x * (T(1) - share) * GELU_SLOPE<T> * (T(1) + T(3) * GELU_CUBE<T> * x * x));
 }

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.contracts import counting_flops
 from harness.evaluation.flop_counter import FlopCounter
 from models.block_diagonal import block_diagonal, each_map
+from models.gated_branch import fits_gated_branch, gated_branch
+from models.gated_input import gated_input
 from models.gelu_gate import gelu_gate
 from models.native import build
 from models.native.build import FOLDER, CannotBuild, library
@@ -111,6 +113,87 @@ def test_the_gate_is_torchs_gelu_times_the_branch(shape: list[int], scale: float
     y32, g32 = (x.detach().float().requires_grad_() for x in (y, g))
     # far from zero the sigmoid's argument is large, and its own rounding shows
     assert_same(gelu_gate(y32, g32), y32 * F.gelu(g32, approximate="tanh"), (y32, g32), 1e-5)
+
+
+def linear(inputs: int, outputs: int, seed: int) -> nn.Linear:
+    made = nn.Linear(inputs, outputs).double()
+    with torch.no_grad():
+        made.weight.copy_(randn(outputs, inputs, seed=seed) / inputs**0.5)
+        made.bias.copy_(randn(outputs, seed=seed + 1))
+    return made
+
+
+@given(
+    shape=st.lists(st.integers(1, 30), min_size=1, max_size=3).filter(
+        lambda shape: torch.Size(shape).numel() < 900
+    ),
+    width=st.sampled_from([16, 48, 64]),
+    hidden=st.sampled_from([16, 32, 80]),
+    given_y=st.booleans(),
+    added=st.booleans(),
+)
+@few
+def test_the_fused_branch_is_its_products_one_after_the_other(
+    shape: list[int], width: int, hidden: int, given_y: bool, added: bool
+) -> None:
+    layer, gate, output = linear(width, hidden, 1), linear(width, hidden, 3), linear(hidden, width, 5)
+    x, u, y = randn(*shape, width, seed=7), randn(*shape, width, seed=8), randn(*shape, hidden, seed=9)
+    weights = [weight for module in (gate, output) for weight in module.parameters()]
+    inputs = (u, y, *weights) if given_y else (u, *layer.parameters(), *weights)
+    expected = output((y if given_y else layer(u)) * F.gelu(gate(u), approximate="tanh"))
+    own = {"y": y} if given_y else {"layer": layer}
+    found = gated_branch(u, gate, output, x=x if added else None, **own)
+    assert_same(found, x + expected if added else expected, (*inputs, x) if added else inputs, 1e-11)
+
+
+def test_the_fused_branch_takes_widths_that_fill_vectors_and_fit_the_caches() -> None:
+    for width, hidden, expected in ((16, 32, True), (16, 24, False), (8, 16, False), (16, 272, False)):
+        gate, output = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        assert fits_gated_branch(torch.ones(2, width), gate, output) == expected
+    assert not fits_gated_branch(torch.ones(2, 16).double(), nn.Linear(16, 16), nn.Linear(16, 16))
+
+
+@given(
+    sizes=st.tuples(*(st.integers(1, high) for high in (3, 90, 3))),
+    width=st.sampled_from([16, 48]),
+    blocks=st.sampled_from([(1, 16, 5), (4, 8, 4), (2, 8, 8), (3, 16, 2)]),
+)
+@few
+def test_the_fused_input_is_a_map_and_the_gates_maps_of_it(
+    sizes: tuple[int, int, int], width: int, blocks: tuple[int, int, int]
+) -> None:
+    (batch, length, gates), (count, inputs, outputs) = sizes, blocks
+    into, u = linear(width, count * inputs, 1), randn(batch, length, width)
+    weight, bias = randn(gates, count, inputs, outputs, seed=4), randn(gates, count * outputs, seed=5)
+    v = into(u)
+    expected = [v, *block_diagonal(v, weight, bias).unbind(2)]
+    found = gated_input(u, into, weight, bias)
+    inputs_of = (u, *into.parameters(), weight, bias)
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() <= 1e-11 * other.abs().max().clamp(min=1)
+    assert_same(torch.cat(found, -1), torch.cat(expected, -1), inputs_of, 1e-11)
+
+
+def test_fused_layers_are_the_same_on_any_number_of_threads_and_rows_do_not_know_of_each_other() -> None:
+    layer, gate, output, into = linear(16, 32, 1), linear(16, 32, 3), linear(32, 16, 5), linear(16, 64, 7)
+    weight, bias, u = randn(2, 8, 8, 4, seed=4), randn(2, 32, seed=5), randn(3, 700, 16)
+    inputs = (u, weight, bias, *(p for module in (layer, gate, output, into) for p in module.parameters()))
+
+    def both(u: Tensor) -> Tensor:
+        return torch.cat(
+            (gated_branch(u, gate, output, layer=layer), *gated_input(u, into, weight, bias)), -1
+        )
+
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            out = both(u)
+            found.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
+        finally:
+            torch.set_num_threads(1)
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert torch.equal(both(u[1:2, 5:12]), found[0][0][1:2, 5:12])
 
 
 def test_nothing_is_compiled_where_work_is_only_counted() -> None:
