@@ -59,8 +59,10 @@ def joined(grads: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
     """Stacked along the third axis, [B, L, G, N]: what they are views of, where they lie together already."""
     whole = grads[0]._base
     if whole is not None and whole.shape == shape and whole.is_contiguous():
-        pairs = zip(whole.unbind(2), grads, strict=True)
-        if all(a.data_ptr() == b.data_ptr() and a.stride() == b.stride() for a, b in pairs):
+        apart = shape[3] * whole.element_size()
+        strides = whole.stride()[:2] + whole.stride()[3:]
+        first = whole.data_ptr()
+        if all(g.data_ptr() == first + n * apart and g.stride() == strides for n, g in enumerate(grads)):
             return whole
     return torch.stack(grads, dim=2)
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.native.build import library
 from models.native.call import MULTIPLE, call, fits
 
 LARGEST = 256
@@ -76,12 +75,13 @@ class _Native(Function):
         rows, width, branch = _sizes(u, g)
         parts = (branch, width), (branch,), (branch, width), (branch,), (width, branch), (width,)
         counts = [shape[0] * (shape[1] if len(shape) == 2 else 1) for shape in parts]
-        sums = u.new_zeros(library("gated_branch").chunks(rows), sum(counts))
+        grads = u.new_empty(sum(counts))
         grad_u, grad_y = u.new_empty(u.shape), y.new_empty(y.shape) if ctx.given else None
-        operands = (grad_u, grad_y, sums, grad, u, y, g, layer, gate, output)
+        operands = (grad_u, grad_y, grads, grad, u, y, g, layer, gate, output)
         call("gated_branch", "backward", operands, rows, width, branch)
-        totals = sums[0].clone().split(counts)  # which keep no chunk's sums alive
-        found: list[Tensor | None] = [part.view(shape) for part, shape in zip(totals, parts, strict=True)]
+        found: list[Tensor | None] = [
+            part.view(shape) for part, shape in zip(grads.split(counts), parts, strict=True)
+        ]
         if ctx.given:
             found[:2] = None, None
         return grad if ctx.added else None, grad_u, grad_y, *found

@@ -14,7 +14,6 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from models.block_diagonal import LARGEST, block_diagonal, each_map, joined
-from models.native.build import library
 from models.native.call import MULTIPLE, call, fits
 
 
@@ -54,13 +53,11 @@ class _Native(Function):
         maps, blocks, inputs, outputs = weight.shape
         parts = linear.numel(), len(linear), weight.numel(), maps * blocks * outputs
         rows, *sizes = _sizes(u, weight)
-        # a sum for each chunk of rows, and then all of them
-        sums = u.new_zeros(library("gated_input").chunks(rows), sum(parts))
-        grad_u = u.new_empty(u.shape)
+        grad_u, grads_of_weights = u.new_empty(u.shape), u.new_empty(sum(parts))
         grad_z = joined(grads, ctx.logits)
-        operands = (grad_u, sums, grad_v.contiguous(), grad_z, u, v, linear, weight)
+        operands = (grad_u, grads_of_weights, grad_v.contiguous(), grad_z, u, v, linear, weight)
         call("gated_input", "backward", operands, rows, *sizes)
-        of_linear, of_linear_bias, of_weight, of_bias = sums[0].clone().split(parts)
+        of_linear, of_linear_bias, of_weight, of_bias = grads_of_weights.split(parts)
         return (
             grad_u,
             of_linear.view(linear.shape),

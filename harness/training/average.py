@@ -15,13 +15,12 @@ def copy_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def move_average(average: Mapping[str, Tensor], model: nn.Module, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * weights, in place.
+def move_average(average: list[Tensor], weights: list[Tensor], decay: float) -> None:
+    """average <- decay * average + (1 - decay) * weights, in place, in the same order.
 
     Interpolated from the average's side, so that a weight that does not move is left bit-identical.
     """
-    weights = dict(model.named_parameters())
-    torch._foreach_lerp_(list(average.values()), [weights[name] for name in average], 1.0 - decay)
+    torch._foreach_lerp_(average, weights, 1.0 - decay)
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "elementary.h"
 
@@ -25,12 +26,28 @@ private:
     static int64_t divided(int64_t whole, int64_t by) { return (whole + by - 1) / by; }
 };
 
-extern "C" int64_t chunks(int64_t rows) { return Chunks(rows).count; }
+// Sums of gradients: each chunk's own, and then the total of all, which a single chunk adds to directly.
+template <class T> class Sums {
+public:
+    Sums(T* total, const Chunks& chunks, int64_t count)
+        : total_(total), chunks_(chunks.count), count_(count), each_(chunks.count > 1 ? chunks.count * count : 0) {}
+    T* of(int64_t chunk) {
+        T* const own = chunks_ > 1 ? each_.data() + chunk * count_ : total_;
+        std::fill_n(own, count_, T(0));
+        return own;
+    }
+    void add_up() const {
+        if (chunks_ == 1) return;
+        std::copy_n(each_.data(), count_, total_);
+        for (int64_t chunk = 1; chunk < chunks_; ++chunk)
+            SIMD for (int64_t n = 0; n < count_; ++n) total_[n] += each_[chunk * count_ + n];
+    }
 
-// To the first of several rows of sums, all others.
-template <class T> void add_up(T* sums, int64_t rows, int64_t count) {
-    for (int64_t r = 1; r < rows; ++r) SIMD for (int64_t n = 0; n < count; ++n) sums[n] += sums[r * count + n];
-}
+private:
+    T* total_;
+    int64_t chunks_, count_;
+    std::vector<T> each_;
+};
 
 template <class T> void add_rows(T* sum, const T* values, int64_t rows, int64_t row, int64_t count) {
     for (int64_t r = 0; r < rows; ++r) SIMD for (int64_t n = 0; n < count; ++n) sum[n] += values[r * row + n];

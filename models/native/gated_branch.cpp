@@ -52,25 +52,26 @@ void forward(T* out, T* y, T* g, const T* x, const T* u, Weights<T> w, Sizes s, 
     });
 }
 
-// Of the weights of a chunk, one after the other as in the arguments, biases after their weights.
-template <class T> struct Sums {
+// Of the weights, one after the other, biases after their weights.
+template <class T> struct Gradients {
     T *layer, *layer_bias, *gate, *gate_bias, *output, *output_bias;
     static int64_t count(Sizes s) { return 3 * s.weights() + 2 * s.M + s.D; }
-    Sums(T* at, Sizes s)
+    Gradients(T* at, Sizes s)
         : layer(at), layer_bias(layer + s.weights()), gate(layer_bias + s.M), gate_bias(gate + s.weights()),
           output(gate_bias + s.M), output_bias(output + s.weights()) {}
 };
 
-// d_y is written where y was given. `sums` is [chunks, Sums::count], zero; its first row holds the totals afterwards.
+// d_y is written where y was given. `d_weights` is [Gradients::count].
 template <class T>
-void backward(T* d_u, T* d_y, T* sums, const T* d_out, const T* u, const T* y, const T* g, Weights<T> w, Sizes s,
+void backward(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T* y, const T* g, Weights<T> w, Sizes s,
               int64_t threads) {
-    const int64_t D = s.D, M = s.M, apart = M + APART, wide = D + APART, count = Sums<T>::count(s);
+    const int64_t D = s.D, M = s.M, apart = M + APART, wide = D + APART;
     const Packed<T> gate(w.gate, M, D, D, 1), output(w.output, D, M, M, 1);
     const Packed<T> layer(w.layer, w.layer ? M : 0, D, D, 1);
-    in_parallel(s.chunks().count, 2 * s.work(), threads, [=, &gate, &output, &layer](int64_t chunk) {
+    Sums<T> sums(d_weights, s.chunks(), Gradients<T>::count(s));
+    in_parallel(s.chunks().count, 2 * s.work(), threads, [=, &gate, &output, &layer, &sums](int64_t chunk) {
         std::vector<T> gated(ROWS * apart), of_y(ROWS * apart), of_g(ROWS * apart), near_u(ROWS * wide);
-        const Sums<T> to(sums + chunk * count, s);
+        const Gradients<T> to(sums.of(chunk), s);
         const auto [start, end] = s.chunks().rows(chunk);
         for (int64_t first = start; first < end; first += ROWS) {
             const int64_t rows = std::min(ROWS, end - first);
@@ -106,7 +107,7 @@ void backward(T* d_u, T* d_y, T* sums, const T* d_out, const T* u, const T* y, c
             add_rows(to.output_bias, d, rows, D, D);
         }
     });
-    add_up(sums, s.chunks().count, count);
+    sums.add_up();
 }
 
 }  // namespace
@@ -118,10 +119,10 @@ void backward(T* d_u, T* d_y, T* sums, const T* d_out, const T* u, const T* y, c
         forward<T>(out, y, g, x, u, {layer, layer_bias, gate, gate_bias, output, output_bias}, {R, D, M},    \
                    threads);                                                                                 \
     }                                                                                                        \
-    extern "C" void backward_##NAME(T* d_u, T* d_y, T* sums, const T* d_out, const T* u, const T* y,         \
+    extern "C" void backward_##NAME(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T* y,         \
                                     const T* g, const T* layer, const T* gate, const T* output, int64_t R,   \
                                     int64_t D, int64_t M, int64_t threads) {                                 \
-        backward<T>(d_u, d_y, sums, d_out, u, y, g, {layer, nullptr, gate, nullptr, output, nullptr},        \
+        backward<T>(d_u, d_y, d_weights, d_out, u, y, g, {layer, nullptr, gate, nullptr, output, nullptr},        \
                     {R, D, M}, threads);                                                                     \
     }
 

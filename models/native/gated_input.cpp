@@ -42,20 +42,19 @@ void forward(T* v, T* z, const T* u, const T* input, const T* input_bias, const 
     });
 }
 
-// `sums` is [chunks, H D + H + K I J + K J], zero; its first row holds the totals of the gradients afterwards: those
-// of W, of its bias, and of the maps' weights and biases.
+// `d_weights` is [H D + H + K I J + K J]: the gradients of W, of its bias, and of the maps' weights and biases.
 template <class T, int64_t KNOWN_I, int64_t KNOWN_O, int64_t KNOWN_G>
-void backward(T* d_u, T* sums, const T* d_v, const T* d_z, const T* u, const T* v, const T* input, const T* weight,
+void backward(T* d_u, T* d_weights, const T* d_v, const T* d_z, const T* u, const T* v, const T* input, const T* weight,
               Sizes s, int64_t threads) {
     const Blocks of = s.blocks;
     const int64_t D = s.D, H = of.inputs(), I = of.I, J = of.G * of.O, near = H + APART, wide = D + APART;
-    const int64_t count = H * D + H + H * J + of.K * J;
     const Packed<T> to_u(input, H, D, D, 1);
     const std::vector<T> around = turned(weight, of);
     const Chunks chunks(s.R);
-    in_parallel(chunks.count, 2 * s.work(), threads, [=, &to_u, &around](int64_t chunk) {
+    Sums<T> sums(d_weights, chunks, H * D + H + H * J + of.K * J);
+    in_parallel(chunks.count, 2 * s.work(), threads, [=, &to_u, &around, &sums](int64_t chunk) {
         std::vector<T> of_gates(ROWS * H), of_v(ROWS * near), near_u(ROWS * wide);
-        T *to_input = sums + chunk * count, *to_input_bias = to_input + H * D, *to_weight = to_input_bias + H,
+        T *to_input = sums.of(chunk), *to_input_bias = to_input + H * D, *to_weight = to_input_bias + H,
           *to_bias = to_weight + H * J;
         const auto [start, end] = chunks.rows(chunk);
         for (int64_t first = start; first < end; first += ROWS) {
@@ -77,7 +76,7 @@ void backward(T* d_u, T* sums, const T* d_v, const T* d_z, const T* u, const T* 
             add_rows(to_input_bias, of_v.data(), rows, near, H);
         }
     });
-    add_up(sums, chunks.count, count);
+    sums.add_up();
 }
 
 }  // namespace
@@ -88,10 +87,10 @@ void backward(T* d_u, T* sums, const T* d_v, const T* d_z, const T* u, const T* 
                                    int64_t K, int64_t I, int64_t O, int64_t threads) {                       \
         (CHOOSE(forward, T))(v, z, u, input, input_bias, weight, bias, {R, D, {G, K, I, O}}, threads);       \
     }                                                                                                        \
-    extern "C" void backward_##NAME(T* d_u, T* sums, const T* d_v, const T* d_z, const T* u, const T* v,     \
+    extern "C" void backward_##NAME(T* d_u, T* d_weights, const T* d_v, const T* d_z, const T* u, const T* v,     \
                                     const T* input, const T* weight, int64_t R, int64_t D, int64_t G,        \
                                     int64_t K, int64_t I, int64_t O, int64_t threads) {                      \
-        (CHOOSE(backward, T))(d_u, sums, d_v, d_z, u, v, input, weight, {R, D, {G, K, I, O}}, threads);      \
+        (CHOOSE(backward, T))(d_u, d_weights, d_v, d_z, u, v, input, weight, {R, D, {G, K, I, O}}, threads);      \
     }
 
 GATED_INPUT(float32, float)
