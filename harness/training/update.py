@@ -55,7 +55,7 @@ class Update:
         self.optimizer = _adamw(model, config)
         self.average: dict[str, Tensor] = copy_weights(model)
         weights = dict(model.named_parameters())  # walking through a model's modules takes a millisecond
-        self._averaged = [weights[name] for name in self.average]
+        self._averaged: list[Tensor] = [weights[name] for name in self.average]
         self.applied = 0
         self.skipped = 0
 
