@@ -48,7 +48,9 @@ def main(checkout: Path, order: dict[str, Any], answer: Any) -> None:
 
     clips = clips_of(tokens)
     step = training_step(hyper)
-    state = (weights, weights, hyper.optimizer.init(weights))
+    # where a step leaves it: from anywhere else the second step would be compiled anew
+    everywhere = jax.sharding.NamedSharding(hyper._mesh(len(tokens)), jax.sharding.PartitionSpec())
+    state = jax.device_put((weights, weights, hyper.optimizer.init(weights)), everywhere)
     started = time.perf_counter()
     state, loss = jax.block_until_ready(step(state, clips))
     answer({"loss_bits": float(loss), "first_step_s": time.perf_counter() - started})
