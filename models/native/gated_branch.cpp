@@ -31,8 +31,8 @@ void forward(T* out, T* y, T* g, const T* x, const T* u, Weights<T> w, Sizes s, 
     const Packed<T> gate(w.gate, D, M, 1, D), output(w.output, M, D, 1, M);
     const Packed<T> layer(w.layer, w.layer ? D : 0, M, 1, D);
     in_parallel(s.chunks().count, s.work(), threads, [=, &gate, &output, &layer](int64_t chunk) {
-        std::vector<T> gated(ROWS * apart);
         const auto [start, end] = s.chunks().rows(chunk);
+        const Buffer<T> gated = room_for<T>(std::min(ROWS, end - start) * apart);
         for (int64_t first = start; first < end; first += ROWS) {
             const int64_t rows = std::min(ROWS, end - first);
             const Left<T> from{u + first * D, D, 1};
@@ -40,14 +40,14 @@ void forward(T* out, T* y, T* g, const T* x, const T* u, Weights<T> w, Sizes s, 
             product(rows, M, D, from, gate.right(), g + first * M, M, w.gate_bias, false);
             for (int64_t r = 0; r < rows; ++r) {
                 const T *of_y = y + (first + r) * M, *of_g = g + (first + r) * M;
-                T* to = gated.data() + r * apart;
+                T* to = gated.get() + r * apart;
                 SIMD for (int64_t m = 0; m < M; ++m) to[m] = of_y[m] * gelu(of_g[m]);
             }
             T* to = out + first * D;
             if (x)
                 for (int64_t r = 0; r < rows; ++r)
                     SIMD for (int64_t d = 0; d < D; ++d) to[r * D + d] = x[(first + r) * D + d] + w.output_bias[d];
-            product(rows, D, M, {gated.data(), apart, 1}, output.right(), to, D, w.output_bias, x != nullptr);
+            product(rows, D, M, {gated.get(), apart, 1}, output.right(), to, D, w.output_bias, x != nullptr);
         }
     });
 }
@@ -70,40 +70,42 @@ void backward(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T*
     const Packed<T> layer(w.layer, w.layer ? M : 0, D, D, 1);
     Sums<T> sums(d_weights, s.chunks(), Gradients<T>::count(s));
     in_parallel(s.chunks().count, 2 * s.work(), threads, [=, &gate, &output, &layer, &sums](int64_t chunk) {
-        std::vector<T> gated(ROWS * apart), of_y(ROWS * apart), of_g(ROWS * apart), near_u(ROWS * wide);
         const Gradients<T> to(sums.of(chunk), s);
         const auto [start, end] = s.chunks().rows(chunk);
+        const int64_t most = std::min(ROWS, end - start);
+        const Buffer<T> gated = room_for<T>(most * apart), of_y = room_for<T>(most * apart),
+                        of_g = room_for<T>(most * apart), near_u = room_for<T>(most * wide);
         for (int64_t first = start; first < end; first += ROWS) {
             const int64_t rows = std::min(ROWS, end - first);
             const T* d = d_out + first * D;
-            product(rows, M, D, {d, D, 1}, output.right(), of_y.data(), apart, static_cast<const T*>(nullptr), false);
+            product(rows, M, D, {d, D, 1}, output.right(), of_y.get(), apart, static_cast<const T*>(nullptr), false);
             for (int64_t r = 0; r < rows; ++r) {
                 const T *from_y = y + (first + r) * M, *from_g = g + (first + r) * M;
-                T *a = gated.data() + r * apart, *dy = of_y.data() + r * apart, *dg = of_g.data() + r * apart;
+                T *a = gated.get() + r * apart, *dy = of_y.get() + r * apart, *dg = of_g.get() + r * apart;
                 SIMD for (int64_t m = 0; m < M; ++m) {
                     const T share = gelu_share(from_g[m]), grad = dy[m];
                     a[m] = from_y[m] * from_g[m] * share;
                     dy[m] = grad * from_g[m] * share;
                     dg[m] = grad * from_y[m] * gelu_derivative(from_g[m], share);
                 }
-                std::copy_n(u + (first + r) * D, D, near_u.data() + r * wide);
+                std::copy_n(u + (first + r) * D, D, near_u.get() + r * wide);
             }
-            product(rows, D, M, {of_g.data(), apart, 1}, gate.right(), d_u + first * D, D,
+            product(rows, D, M, {of_g.get(), apart, 1}, gate.right(), d_u + first * D, D,
                     static_cast<const T*>(nullptr), false);
             if (w.layer) {
-                product(rows, D, M, {of_y.data(), apart, 1}, layer.right(), d_u + first * D, D,
+                product(rows, D, M, {of_y.get(), apart, 1}, layer.right(), d_u + first * D, D,
                         static_cast<const T*>(nullptr), true);
-                product(M, D, rows, {of_y.data(), 1, apart}, Right<T>{near_u.data(), 1, wide}, to.layer, D,
+                product(M, D, rows, {of_y.get(), 1, apart}, Right<T>{near_u.get(), 1, wide}, to.layer, D,
                         static_cast<const T*>(nullptr), true);
-                add_rows(to.layer_bias, of_y.data(), rows, apart, M);
+                add_rows(to.layer_bias, of_y.get(), rows, apart, M);
             } else {
-                for (int64_t r = 0; r < rows; ++r) std::copy_n(of_y.data() + r * apart, M, d_y + (first + r) * M);
+                for (int64_t r = 0; r < rows; ++r) std::copy_n(of_y.get() + r * apart, M, d_y + (first + r) * M);
             }
-            product(M, D, rows, {of_g.data(), 1, apart}, Right<T>{near_u.data(), 1, wide}, to.gate, D,
+            product(M, D, rows, {of_g.get(), 1, apart}, Right<T>{near_u.get(), 1, wide}, to.gate, D,
                     static_cast<const T*>(nullptr), true);
-            product(D, M, rows, {d, 1, D}, Right<T>{gated.data(), 1, apart}, to.output, M,
+            product(D, M, rows, {d, 1, D}, Right<T>{gated.get(), 1, apart}, to.output, M,
                     static_cast<const T*>(nullptr), true);
-            add_rows(to.gate_bias, of_g.data(), rows, apart, M);
+            add_rows(to.gate_bias, of_g.get(), rows, apart, M);
             add_rows(to.output_bias, d, rows, D, D);
         }
     });

@@ -53,27 +53,29 @@ void backward(T* d_u, T* d_weights, const T* d_v, const T* d_z, const T* u, cons
     const Chunks chunks(s.R);
     Sums<T> sums(d_weights, chunks, H * D + H + H * J + of.K * J);
     in_parallel(chunks.count, 2 * s.work(), threads, [=, &to_u, &around, &sums](int64_t chunk) {
-        std::vector<T> of_gates(ROWS * H), of_v(ROWS * near), near_u(ROWS * wide);
         T *to_input = sums.of(chunk), *to_input_bias = to_input + H * D, *to_weight = to_input_bias + H,
           *to_bias = to_weight + H * J;
         const auto [start, end] = chunks.rows(chunk);
+        const int64_t most = std::min(ROWS, end - start);
+        const Buffer<T> of_gates = room_for<T>(most * H), of_v = room_for<T>(most * near),
+                        near_u = room_for<T>(most * wide);
         for (int64_t first = start; first < end; first += ROWS) {
             const int64_t rows = std::min(ROWS, end - first);
             for (int64_t k = 0; k < of.K; ++k)
                 BlockGradients<T, KNOWN_I, KNOWN_O, KNOWN_G>::add(
-                    of_gates.data(), d_z + first * of.outputs(), v + first * H, around.data() + k * J * I,
+                    of_gates.get(), d_z + first * of.outputs(), v + first * H, around.data() + k * J * I,
                     to_weight + k * I * J, to_bias + k * J, of, k, 0, rows);
             for (int64_t r = 0; r < rows; ++r) {
-                const T *of_scan = d_v + (first + r) * H, *more = of_gates.data() + r * H;
-                T* sum = of_v.data() + r * near;
+                const T *of_scan = d_v + (first + r) * H, *more = of_gates.get() + r * H;
+                T* sum = of_v.get() + r * near;
                 SIMD for (int64_t h = 0; h < H; ++h) sum[h] = of_scan[h] + more[h];
-                std::copy_n(u + (first + r) * D, D, near_u.data() + r * wide);
+                std::copy_n(u + (first + r) * D, D, near_u.get() + r * wide);
             }
-            product(rows, D, H, {of_v.data(), near, 1}, to_u.right(), d_u + first * D, D,
+            product(rows, D, H, {of_v.get(), near, 1}, to_u.right(), d_u + first * D, D,
                     static_cast<const T*>(nullptr), false);
-            product(H, D, rows, {of_v.data(), 1, near}, Right<T>{near_u.data(), 1, wide}, to_input, D,
+            product(H, D, rows, {of_v.get(), 1, near}, Right<T>{near_u.get(), 1, wide}, to_input, D,
                     static_cast<const T*>(nullptr), true);
-            add_rows(to_input_bias, of_v.data(), rows, near, H);
+            add_rows(to_input_bias, of_v.get(), rows, near, H);
         }
     });
     sums.add_up();

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #if defined(__AVX512VBMI2__)  // as in build.py: where the full width pays
 constexpr int64_t VECTOR_BYTES = 64;
@@ -17,6 +17,10 @@ constexpr int64_t VECTOR_BYTES = 32;
 template <class T> constexpr int64_t LANES = VECTOR_BYTES / sizeof(T);
 template <class T> constexpr int64_t PANEL = 2 * LANES<T>;  // columns of a tile, which with six rows fills the registers
 constexpr int64_t TILE_ROWS = 6;
+
+// Room for numbers that are written before they are read.
+template <class T> using Buffer = std::unique_ptr<T[]>;
+template <class T> Buffer<T> room_for(int64_t count) { return Buffer<T>(new T[count]); }
 
 // A matrix whose element (i, k) is at values[i * row + k * column].
 template <class T> struct Left {
@@ -34,8 +38,8 @@ template <class T> struct Right {
 template <class T> class Packed {
 public:
     Packed(const T* values, int64_t K, int64_t N, int64_t row, int64_t column)
-        : K_(K), values_((N + PANEL<T> - 1) / PANEL<T> * PANEL<T> * K) {
-        T* to = values_.data();
+        : K_(K), values_(room_for<T>((N + PANEL<T> - 1) / PANEL<T> * PANEL<T> * K)) {
+        T* to = values_.get();
         for (int64_t first = 0; first < N; first += PANEL<T>, to += K * PANEL<T>) {
             const int64_t count = std::min(N - first, PANEL<T>);
             if (column == 1)
@@ -45,11 +49,11 @@ public:
                     for (int64_t k = 0; k < K; ++k) to[k * PANEL<T> + n] = values[k * row + (first + n) * column];
         }
     }
-    Right<T> right() const { return {values_.data(), K_, PANEL<T>}; }
+    Right<T> right() const { return {values_.get(), K_, PANEL<T>}; }
 
 private:
     int64_t K_;
-    std::vector<T> values_;
+    Buffer<T> values_;
 };
 
 template <class T, int64_t ROWS, int64_t VECTORS>

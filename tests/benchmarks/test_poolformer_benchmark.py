@@ -78,7 +78,7 @@ def test_both_are_compared_and_then_timed(run, checkout, tmp_path):
     assert table["status"].tolist() == ["ok", "ok"] and table["ours"].tolist() == [True, False]
     theirs = table.iloc[1]
     assert theirs["max_error"] < 1e-5 and theirs["first_step_s"] == 1.5
-    assert theirs["package"] == "jax" and theirs["note"] == "unrolled by 8"
+    assert theirs["package"] == "jax" and theirs["note"] == "unrolled by 1"
     assert table["parameters"].nunique() == 1
     tokens = 1e3 * 2 * 16 / table["median_ms"]
     assert table["tokens_per_second"].tolist() == pytest.approx(tokens.tolist())
