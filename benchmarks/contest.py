@@ -57,6 +57,9 @@ class Budget:
 
     repetitions: int = 20
     seconds: float = 1.0
+    settling: int = 0
+    """Calls before each one that is timed, of work that follows itself where it is used, as a training step
+    does: the first after another candidate's finds nothing of its own in the caches."""
 
     def rounds_for(self, seconds_each: float) -> int:
         affordable = int(self.seconds / seconds_each) if seconds_each > 0 else self.repetitions
@@ -67,10 +70,10 @@ class Budget:
 def compete(entries: Sequence[Entry], budget: Budget, device: torch.device, title: str) -> None:
     """Fill in the seconds of every entry that has work to be timed."""
 
-    def once(entry: Entry) -> float | None:
+    def once(entry: Entry, settling: int = 0) -> float | None:
         try:
             assert entry.work is not None
-            return float(repeat(entry.work, device=device, seconds=0.0, at_least=1, warmup=0)[0])
+            return float(repeat(entry.work, device=device, seconds=0.0, at_least=1, warmup=settling)[0])
         except Exception as error:
             entry.give_up("failed", in_one_line(error))
             return None
@@ -92,7 +95,7 @@ def compete(entries: Sequence[Entry], budget: Budget, device: torch.device, titl
             order = [index for index, n in turns.items() if takes_part(number, n, budget.repetitions)]
             shuffled.shuffle(order)
             for index in order:
-                seconds = once(entries[index]) if entries[index].work else None
+                seconds = once(entries[index], budget.settling) if entries[index].work else None
                 if seconds is not None:
                     times[index].append(seconds)
             gc.collect(0)  # between rounds; what is younger than the last one

@@ -70,7 +70,7 @@ def poolformer(
 
     Example: python -m benchmarks.poolformer --original ~/ssm --original-python ~/jax/bin/python
     """
-    device, budget = options.device("cpu"), Budget(repetitions=repetitions, seconds=seconds)
+    device, budget = options.device("cpu"), Budget(repetitions=repetitions, seconds=seconds, settling=1)
     if not (original / NETWORK).is_file():
         raise typer.BadParameter(
             f"{original} has no {NETWORK}: name a checkout of github.com/daniel-gallo/ssm"

@@ -71,7 +71,7 @@ def train_step(
     if precision not in get_args(Precision):
         raise typer.BadParameter(f"--precision takes {', '.join(get_args(Precision))}, got {precision!r}")
     kind = cast("Precision", precision)
-    target, budget = options.device(device), Budget(repetitions=repetitions, seconds=seconds)
+    target, budget = options.device(device), Budget(repetitions=repetitions, seconds=seconds, settling=1)
     specs = training.specs_of(model or training.MODELS)
     backend_for(target)  # builds the kernels, which no first step must wait for
     counts = options.integers(threads)

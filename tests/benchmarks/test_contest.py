@@ -52,6 +52,13 @@ def test_who_is_known_to_be_slow_is_not_warmed_up(clock, expected, calls):
     assert len(known.seconds) == 3 and len(made) == calls
 
 
+def test_work_that_follows_itself_settles_before_each_time() -> None:
+    calls: list[int] = []
+    entry = Entry("x", {}, work=lambda: calls.append(1))
+    compete([entry], Budget(repetitions=4, seconds=1.0, settling=2), CPU, "")
+    assert len(entry.seconds) == 4 and len(calls) == 2 + 4 * 3  # two to know how long it takes
+
+
 @pytest.mark.parametrize(("turns", "rounds"), [(3, 20), (20, 20), (7, 20), (1, 5)])
 def test_turns_are_spread_evenly(turns, rounds):
     numbers = [number for number in range(rounds) if takes_part(number, turns, rounds)]
