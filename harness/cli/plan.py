@@ -10,6 +10,7 @@ import typer
 from harness.cli.format import console as make_console
 from harness.cli.format import duration, quantity
 from harness.cli.options import (
+    DeviceOption,
     JsonOption,
     ProfileOption,
     ResultsOption,
@@ -33,6 +34,7 @@ def plan(
     set_: SetOption = None,
     results: ResultsOption = None,
     slots: SlotsOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print every trial of a suite with its size, estimated time and state. Trains nothing.
@@ -53,7 +55,7 @@ def plan(
     folder = None if results is None else fetched(results, records, must_exist=False)
     tuning = look_up(loaded, results_folder(loaded, folder))
     loaded = tuned(loaded, tuning)
-    options = RunOptions(results=folder, slots=slots)
+    options = RunOptions(results=folder, slots=slots, device=device)
     made = plan_suite(loaded, options)
     cost = search_cost(tuning, made)
     if as_json:

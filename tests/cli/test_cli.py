@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from harness.cli.main import app
 
 PLUGIN = Path(__file__).parents[1] / "execution" / "toy_plugin.py"
 
@@ -89,6 +92,16 @@ def test_plan_lists_every_trial_and_writes_nothing(suite, tmp_path):
     for word in ("base", "width=8", "parameters", "to run", "2 trials: 2 to run, 0 cached"):
         assert word in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["toy.yaml"]
+
+
+def test_plan_counts_the_slots_of_the_device_that_a_run_would_use(suite, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.execution.places._cpus", lambda: 2)
+    monkeypatch.setattr("harness.execution.places._gpus", lambda: 4)
+    seconds = []
+    for device in ("cpu", "cuda"):
+        done = CliRunner().invoke(app, ["plan", str(suite), "--device", device, "--json"])
+        seconds.append(json.loads(done.stdout)["estimated_seconds"])
+    assert seconds[0] == pytest.approx(2 * seconds[1], abs=0.1)
 
 
 def test_plan_is_machine_readable(suite, tmp_path):
