@@ -21,6 +21,7 @@ class Kind(StrEnum):
     DATASET = "dataset"
     METRIC = "metric"
     FIGURE = "figure"
+    TRACKER = "tracker"
 
     @property
     def registry(self) -> str:

@@ -15,6 +15,7 @@ KINDS = {
     "dataset": "datasets",
     "metric": "metrics",
     "figure": "figures",
+    "tracker": "trackers",
 }
 
 
