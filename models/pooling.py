@@ -144,8 +144,11 @@ class UpPool(nn.Module):
 
     def forward(self, z: Tensor, length: int | None = None) -> Tensor:
         """The first `length` steps, K P + P - 1 at most; K P by default."""
-        delayed = F.pad(self.unpool(z), (0, 0, self.factor - 1, 0))
-        return delayed[:, : z.shape[1] * self.factor if length is None else length]
+        steps = self.unpool(z)
+        delay = self.factor - 1
+        length = steps.shape[1] if length is None else length
+        # what is too much at the end is cut off by padding less: a slice's gradient would be a copy more
+        return F.pad(steps, (0, 0, delay, length - steps.shape[1] - delay))
 
     def initial_state(self, batch_size: int) -> Tensor:
         """What the delay holds back, Float[B, P - 1, D]: at first zeros."""

@@ -102,7 +102,8 @@ class SkipBlock(nn.Module):
         windows = y.shape[1] // self.down_pool.factor
         if windows == 0:
             return torch.zeros_like(y)
-        full = y[:, : windows * self.down_pool.factor]
+        over = y.shape[1] - windows * self.down_pool.factor
+        full = y[:, :-over] if over else y  # even a slice of all has a gradient that is a copy
         return self.up_pool(self.inner(self.down_pool(full)), length=y.shape[1])
 
     def _around_pooling(self, y: Tensor, pooled: Tensor) -> Tensor:
