@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ from harness.store.store import Store
 from harness.suite.suite import Suite
 from harness.suite.trial import Trial, canonical
 from harness.tracking.tracked import Tracked
+
+log = logging.getLogger("harness")
 
 RESULTS = Path("results")
 
@@ -157,13 +160,27 @@ def _work(plan: Plan, store: Store, options: RunOptions, events: Events, stop: S
 
 def _prepare_data(trials: Iterable[Trial]) -> None:
     """Build each data set once: what is wrong with it is said before anything runs, and its token
-    cache is there when the workers ask for it."""
-    seen = set()
+    cache is there when the workers ask for it.
+
+    Where some can be had, the trials of the others fail each for itself, and are rows that say so.
+    """
+    failures: dict[str, Exception] = {}
+    variants: dict[str, set[str]] = {}
     for trial in trials:
         identity = canonical(trial.config["data"])
-        if identity not in seen:
-            seen.add(identity)
-            configuration.build("datasets", trial.config["data"])
+        if identity not in variants:
+            variants[identity] = set()
+            try:
+                configuration.build("datasets", trial.config["data"])
+            except Interrupted:
+                raise
+            except Exception as error:
+                failures[identity] = error
+        variants[identity].add(trial.variant)
+    if failures and len(failures) == len(variants):
+        raise next(iter(failures.values()))
+    for identity, failure in failures.items():
+        log.warning("the data of %s cannot be had: %s", ", ".join(sorted(variants[identity])), failure)
 
 
 def _tasks(plan: Plan, store: Store, lane: Lane, options: RunOptions) -> list[Task]:

@@ -1,13 +1,15 @@
 """Running a suite in this process: again, after a failure, beside another run, grown and renamed."""
 
+import logging
 import shutil
 import threading
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import harness
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.execution.run_suite import RunOptions, plan_suite, run_plan
 from harness.store.lock import only_run
 from harness.suite.suite import load_suite
@@ -44,6 +46,35 @@ def test_failed_trials_run_again_and_finished_ones_do_not(toy_suite, run):
     second = run(toy_suite("vary: {model.wrong: [raise]}\nseeds: 1"))
     assert list(second["alone_from"][:1]) == list(first["alone_from"][:1])
     assert list(second["status"]) == ["ok", "failed"]
+
+
+FAULTY = f"""name: faulty
+plugins: [{Path(__file__).parent / "faulty_plugin.py"}]
+base:
+  model: {{name: faulty}}
+  data: {{name: faulty_data}}
+  train: {{steps: 2, batch_size: 2, warmup_steps: 0}}
+variants: {{bad: {{data: {{broken: true}}}}}}
+seeds: 1
+measure: [nll]
+figures: []
+"""
+
+
+def test_data_that_cannot_be_had_fail_their_own_trials_alone(run, tmp_path, caplog):
+    (tmp_path / "faulty.yaml").write_text(FAULTY)
+    with caplog.at_level(logging.WARNING, "harness"):
+        table = run(tmp_path / "faulty.yaml")
+    assert "the data of bad cannot be had: clip 3 is no sound" in caplog.text
+    assert list(zip(table["variant"], table["status"], strict=True)) == [("base", "ok"), ("bad", "failed")]
+    assert table["error"][1] == "clip 3 is no sound"
+
+
+def test_where_no_data_can_be_had_nothing_is_run_or_written(run, tmp_path):
+    (tmp_path / "faulty.yaml").write_text(FAULTY)
+    with pytest.raises(DataError, match="clip 3 is no sound"):
+        run(tmp_path / "faulty.yaml", overrides=["data.broken=true"])
+    assert [path.name for path in tmp_path.iterdir()] == ["faulty.yaml"]
 
 
 def test_a_damaged_record_is_named_and_run_again(toy_suite, run, tmp_path, deterministic):
