@@ -22,13 +22,15 @@ LARGEST = 256
 """Width beyond which weights and rows do not fit into the caches together."""
 
 
-def fits_gated_branch(u: Tensor, gate: nn.Linear, output: nn.Linear) -> bool:
-    """Whether the kernel can compute this branch: on a CPU, in full precision, with widths that fill
-    its vectors."""
+def fits_gated_branch(u: Tensor, gate: nn.Linear, output: nn.Linear, y: Tensor | None = None) -> bool:
+    """Whether the kernel can compute this branch: on a CPU, all in one full precision, with biases and
+    with widths that fill its vectors."""
     widths = gate.in_features, gate.out_features
     if any(width % MULTIPLE or width > LARGEST for width in widths):
         return False
-    return u.dtype == gate.weight.dtype == output.weight.dtype and fits("gated_branch", u)
+    operands = (gate.weight, gate.bias, output.weight, output.bias, u if y is None else y)
+    alike = all(operand is not None and operand.dtype == u.dtype for operand in operands)
+    return alike and fits("gated_branch", u)
 
 
 def gated_branch(

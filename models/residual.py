@@ -83,7 +83,7 @@ class ResBlock(nn.Module):
     def _add_branch(self, x: Tensor, u: Tensor, y: Tensor | None) -> Tensor:
         """y is what the layer made of u; None: it is an MLP, which may be found with all that follows it."""
         alone = self.branch_scale == 1 and (self.dropout.p == 0 or not self.training)
-        if self.gate is not None and fits_gated_branch(u, self.gate, self.output):
+        if self.gate is not None and fits_gated_branch(u, self.gate, self.output, y):
             layer = self.layer if y is None else None
             added = x if alone else None
             branch = gated_branch(u, self.gate, self.output, layer=layer, y=y, x=added)

@@ -38,8 +38,8 @@ public:
     }
     void add_up() const {
         if (chunks_ == 1) return;
-        std::copy_n(each_.data(), count_, total_);
-        for (int64_t chunk = 1; chunk < chunks_; ++chunk)
+        std::fill_n(total_, count_, T(0));
+        for (int64_t chunk = 0; chunk < chunks_; ++chunk)
             SIMD for (int64_t n = 0; n < count_; ++n) total_[n] += each_[chunk * count_ + n];
     }
 

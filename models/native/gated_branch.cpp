@@ -121,10 +121,10 @@ void backward(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T*
         forward<T>(out, y, g, x, u, {layer, layer_bias, gate, gate_bias, output, output_bias}, {R, D, M},    \
                    threads);                                                                                 \
     }                                                                                                        \
-    extern "C" void backward_##NAME(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T* y,         \
+    extern "C" void backward_##NAME(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T* y,    \
                                     const T* g, const T* layer, const T* gate, const T* output, int64_t R,   \
                                     int64_t D, int64_t M, int64_t threads) {                                 \
-        backward<T>(d_u, d_y, d_weights, d_out, u, y, g, {layer, nullptr, gate, nullptr, output, nullptr},        \
+        backward<T>(d_u, d_y, d_weights, d_out, u, y, g, {layer, nullptr, gate, nullptr, output, nullptr},   \
                     {R, D, M}, threads);                                                                     \
     }
 

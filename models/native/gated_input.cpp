@@ -89,10 +89,10 @@ void backward(T* d_u, T* d_weights, const T* d_v, const T* d_z, const T* u, cons
                                    int64_t K, int64_t I, int64_t O, int64_t threads) {                       \
         (CHOOSE(forward, T))(v, z, u, input, input_bias, weight, bias, {R, D, {G, K, I, O}}, threads);       \
     }                                                                                                        \
-    extern "C" void backward_##NAME(T* d_u, T* d_weights, const T* d_v, const T* d_z, const T* u, const T* v,     \
+    extern "C" void backward_##NAME(T* d_u, T* d_weights, const T* d_v, const T* d_z, const T* u, const T* v,\
                                     const T* input, const T* weight, int64_t R, int64_t D, int64_t G,        \
                                     int64_t K, int64_t I, int64_t O, int64_t threads) {                      \
-        (CHOOSE(backward, T))(d_u, d_weights, d_v, d_z, u, v, input, weight, {R, D, {G, K, I, O}}, threads);      \
+        (CHOOSE(backward, T))(d_u, d_weights, d_v, d_z, u, v, input, weight, {R, D, {G, K, I, O}}, threads); \
     }
 
 GATED_INPUT(float32, float)

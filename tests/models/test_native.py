@@ -150,7 +150,16 @@ def test_the_fused_branch_takes_widths_that_fill_vectors_and_fit_the_caches() ->
     for width, hidden, expected in ((16, 32, True), (16, 24, False), (8, 16, False), (16, 272, False)):
         gate, output = nn.Linear(width, hidden), nn.Linear(hidden, width)
         assert fits_gated_branch(torch.ones(2, width), gate, output) == expected
-    assert not fits_gated_branch(torch.ones(2, 16).double(), nn.Linear(16, 16), nn.Linear(16, 16))
+    gate, output, u = nn.Linear(16, 16), nn.Linear(16, 16), torch.ones(2, 16)
+    assert not fits_gated_branch(u.double(), gate, output)
+    assert not fits_gated_branch(u, gate, output, u.double())
+    assert not fits_gated_branch(u, gate, nn.Linear(16, 16, bias=False))
+
+
+def test_no_rows_have_gradients_of_zero() -> None:
+    layer, gate, output, u = linear(16, 32, 1), linear(16, 32, 3), linear(32, 16, 5), randn(0, 3, 16)
+    gated_branch(u, gate, output, layer=layer).sum().backward()
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in (*layer.parameters(), *output.parameters()))
 
 
 @given(
