@@ -17,11 +17,11 @@ from harness.errors import HarnessError
 from harness.execution.executor import Silence
 from harness.execution.run_suite import RunOptions, plan_suite, results_folder, run_plan
 from harness.execution.spending import keep_to_budget
-from harness.store.extent import for_a_report, records
 from harness.store.place import fetched, working
 from harness.store.remote import RemoteError
 from harness.store.store import Store
 from harness.store.table import SeriesFrames, build_history, build_table
+from harness.store.wanted import for_a_report, records
 from harness.suite.suite import Suite, load_suite
 from harness.tuning.outcome import read_table
 

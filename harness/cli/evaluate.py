@@ -129,7 +129,7 @@ def folder(
         _refuse_for_results(against=against, likelihoods=likelihoods)
         from harness.cli.evaluate_results import evaluate_results
         from harness.cli.workplace import workplace
-        from harness.store.extent import everything
+        from harness.store.wanted import everything
 
         with workplace(directory, everything) as results:
             evaluate_results(results, changes, place, output=output, report=report, as_json=as_json)

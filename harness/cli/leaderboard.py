@@ -37,8 +37,8 @@ def leaderboard(
     from harness.analysis.markup import latex_table, markdown_table
     from harness.analysis.results import load_folder
     from harness.analysis.terminal import TerminalTable
-    from harness.store.extent import records
     from harness.store.place import fetched
+    from harness.store.wanted import records
 
     loaded = load_folder(fetched(results, records))
     board = make(loaded.table, loaded.columns, loaded.variants, by)

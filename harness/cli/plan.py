@@ -45,8 +45,8 @@ def plan(
     from harness.execution.places import device_of
     from harness.execution.run_suite import RunOptions, plan_suite, results_folder
     from harness.execution.spending import over_budget
-    from harness.store.extent import records
     from harness.store.place import fetched
+    from harness.store.wanted import records
     from harness.suite.suite import load_suite
     from harness.tuning.forecast import search_cost
     from harness.tuning.stage import look_up, tuned

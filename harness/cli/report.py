@@ -31,8 +31,8 @@ def report(
 
     Example: harness report results/pooling_ablation --columns nll_bits_test,state_bytes
     """
-    from harness.store.extent import for_a_report
     from harness.store.place import fetched, published
+    from harness.store.wanted import for_a_report
 
     folder = fetched(results, for_a_report)
     write_and_print(folder, None if columns is None else [name.strip() for name in columns.split(",")])

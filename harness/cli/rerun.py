@@ -36,10 +36,10 @@ def rerun(
     """
     from harness.cli.bar import bar
     from harness.execution.rerun import rerun as run_again
-    from harness.store.extent import records
     from harness.store.find import find_trial
     from harness.store.place import fetched
     from harness.store.store import Store
+    from harness.store.wanted import records
 
     store = Store(fetched(results, records))
     chosen = find_trial(store, trial)

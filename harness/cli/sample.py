@@ -55,7 +55,7 @@ def sample(
     table change only with `harness evaluate RESULTS`.
     """
     from harness.cli.workplace import workplace
-    from harness.store.extent import everything
+    from harness.store.wanted import everything
 
     _check(temperature, top_p)
     with workplace(results, everything) as folder:

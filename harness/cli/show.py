@@ -43,9 +43,9 @@ def show(
     """
     from harness.errors import HarnessError
     from harness.execution.run_suite import results_folder
-    from harness.store.extent import records
     from harness.store.place import fetched
     from harness.store.remote import is_url
+    from harness.store.wanted import records
     from harness.suite.suite import load_suite
     from harness.tuning.stage import look_up, tuned
 

@@ -39,8 +39,8 @@ def status(
 
     Example: harness status results/pooling_ablation --watch
     """
-    from harness.store.extent import records
     from harness.store.place import fetched, works_in
+    from harness.store.wanted import records
 
     folder = fetched(results, records)
     if as_json:

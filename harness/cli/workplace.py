@@ -12,7 +12,7 @@ import typer
 from harness.cli.format import console as make_console
 
 if TYPE_CHECKING:
-    from harness.store.extent import Wanted
+    from harness.store.wanted import Wanted
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from typing import Any
 
 from harness import configuration, registry
 from harness.errors import ConfigError, HarnessError
-from harness.store.extent import records
 from harness.store.place import fetched
 from harness.store.remote import is_url
 from harness.store.store import Store
+from harness.store.wanted import records
 from harness.suite.source import read_scalar
 from harness.suite.suite import load_suite
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.store.atomic import replacing
-from harness.store.extent import RECORD, RESUME, Wanted, goes_with_its_copy, trial_of
 from harness.store.lease import LEASE
 from harness.store.mirror_state import Known, MirrorState
 from harness.store.record import read_record
 from harness.store.remote import Entry, Remote
 from harness.store.side_by_side import side_by_side
+from harness.store.wanted import RECORD, RESUME, Wanted, goes_with_its_copy, trial_of
 
 STATE, SYNC, SENDING = ".remote.json", ".sync", ".sending"
 

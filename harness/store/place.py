@@ -18,13 +18,13 @@ from pathlib import Path
 from harness.cache import cache_root
 from harness.errors import HarnessError
 from harness.store.atomic import write_text
-from harness.store.extent import PLAN, RECORD, WEIGHTS, Wanted, for_a_run, trial_of
 from harness.store.lease import Lease, is_fresh, read_lease
 from harness.store.lock import is_running, only_run
 from harness.store.mirror import Mirror
 from harness.store.record import read_record
 from harness.store.remote import Remote, RemoteError, identity, is_url
 from harness.store.uplink import Uplink
+from harness.store.wanted import PLAN, RECORD, WEIGHTS, Wanted, for_a_run, trial_of
 
 UNSENT = 4
 """Exit code of a command whose results are all on this machine, but not all in the store at its URL."""

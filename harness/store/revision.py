@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.store.extent import records
 from harness.store.place import fetched
 from harness.store.remote import is_url
+from harness.store.wanted import records
 
 
 @contextmanager

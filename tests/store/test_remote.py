@@ -13,12 +13,12 @@ import harness
 from harness.errors import HarnessError
 from harness.store import lease as leases
 from harness.store import uplink
-from harness.store.extent import everything, for_a_report, for_a_run, records
 from harness.store.lease import LEASE, Lease
 from harness.store.mirror import Mirror
 from harness.store.place import _in_memory, fetched, published, working
 from harness.store.record import Record, write_record
 from harness.store.remote import Remote, RemoteError, is_url
+from harness.store.wanted import everything, for_a_report, for_a_run, records
 
 PLUGIN = Path(__file__).parents[1] / "execution" / "toy_plugin.py"
 SUITE = f"""name: small
