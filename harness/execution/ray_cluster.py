@@ -184,10 +184,16 @@ class RayCluster:
             look: Any = ray.remote(_is_there)
             seen = {}
             for node in _nodes():
-                there = NodeAffinitySchedulingStrategy(node, soft=False)
-                seen[node] = look.options(num_cpus=0, scheduling_strategy=there).remote(token.name)
+                on_it = NodeAffinitySchedulingStrategy(node, soft=False)
+                seen[node] = look.options(num_cpus=0, scheduling_strategy=on_it).remote(token.name)
             for node, answer in seen.items():
-                if not ray.get(answer):
+                try:
+                    there = ray.get(answer)
+                except ray.exceptions.RayError:
+                    if node in _nodes():
+                        raise
+                    continue  # it died a moment ago, and no trial will be on it
+                if not there:
                     raise HarnessError(
                         f"node {node[:8]} of the Ray cluster does not see {folder}: a search (tune:) needs a "
                         "results folder on a disk that all nodes share (docs/cluster.md)"
