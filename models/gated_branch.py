@@ -10,6 +10,7 @@ Shapes: B batch, L length, D width, M width of the branch.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ class _Native(Function):
         grad = grad.contiguous()
         rows, width, branch = _sizes(u, g)
         parts = (branch, width), (branch,), (branch, width), (branch,), (width, branch), (width,)
-        counts = [shape[0] * (shape[1] if len(shape) == 2 else 1) for shape in parts]
+        counts = [prod(shape) for shape in parts]
         grads = u.new_empty(sum(counts))
         grad_u, grad_y = u.new_empty(u.shape), y.new_empty(y.shape) if ctx.given else None
         operands = (grad_u, grad_y, grads, grad, u, y, g, layer, gate, output)

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "elementary.h"
+#include "matrix.h"
 
 constexpr int64_t MOST_CHUNKS = 16, SMALLEST_CHUNK = 160;  // rows
 constexpr int64_t PRODUCTS_AN_ELEMENT = 64;  // multiplications of a product that take as long as an element elsewhere
@@ -30,9 +30,9 @@ private:
 template <class T> class Sums {
 public:
     Sums(T* total, const Chunks& chunks, int64_t count)
-        : total_(total), chunks_(chunks.count), count_(count), each_(chunks.count > 1 ? chunks.count * count : 0) {}
+        : total_(total), chunks_(chunks.count), count_(count), each_(room_for<T>(chunks.count > 1 ? chunks.count * count : 0)) {}
     T* of(int64_t chunk) {
-        T* const own = chunks_ > 1 ? each_.data() + chunk * count_ : total_;
+        T* const own = chunks_ > 1 ? each_.get() + chunk * count_ : total_;
         std::fill_n(own, count_, T(0));
         return own;
     }
@@ -46,7 +46,7 @@ public:
 private:
     T* total_;
     int64_t chunks_, count_;
-    std::vector<T> each_;
+    Buffer<T> each_;
 };
 
 template <class T> void add_rows(T* sum, const T* values, int64_t rows, int64_t row, int64_t count) {

@@ -12,7 +12,6 @@
 namespace {
 
 constexpr int64_t ROWS = 96;  // taken at once
-constexpr int64_t APART = 16;  // elements between the rows of a buffer, whose columns would share a cache line's place
 
 struct Sizes {
     int64_t R, D, M;
@@ -78,7 +77,7 @@ void backward(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T*
         for (int64_t first = start; first < end; first += ROWS) {
             const int64_t rows = std::min(ROWS, end - first);
             const T* d = d_out + first * D;
-            product(rows, M, D, {d, D, 1}, output.right(), of_y.get(), apart, static_cast<const T*>(nullptr), false);
+            product(rows, M, D, {d, D, 1}, output.right(), of_y.get(), apart, false);
             for (int64_t r = 0; r < rows; ++r) {
                 const T *from_y = y + (first + r) * M, *from_g = g + (first + r) * M;
                 T *a = gated.get() + r * apart, *dy = of_y.get() + r * apart, *dg = of_g.get() + r * apart;
@@ -90,21 +89,16 @@ void backward(T* d_u, T* d_y, T* d_weights, const T* d_out, const T* u, const T*
                 }
                 std::copy_n(u + (first + r) * D, D, near_u.get() + r * wide);
             }
-            product(rows, D, M, {of_g.get(), apart, 1}, gate.right(), d_u + first * D, D,
-                    static_cast<const T*>(nullptr), false);
+            product(rows, D, M, {of_g.get(), apart, 1}, gate.right(), d_u + first * D, D, false);
             if (w.layer) {
-                product(rows, D, M, {of_y.get(), apart, 1}, layer.right(), d_u + first * D, D,
-                        static_cast<const T*>(nullptr), true);
-                product(M, D, rows, {of_y.get(), 1, apart}, Right<T>{near_u.get(), 1, wide}, to.layer, D,
-                        static_cast<const T*>(nullptr), true);
+                product(rows, D, M, {of_y.get(), apart, 1}, layer.right(), d_u + first * D, D, true);
+                product(M, D, rows, {of_y.get(), 1, apart}, Right<T>{near_u.get(), 1, wide}, to.layer, D, true);
                 add_rows(to.layer_bias, of_y.get(), rows, apart, M);
             } else {
                 for (int64_t r = 0; r < rows; ++r) std::copy_n(of_y.get() + r * apart, M, d_y + (first + r) * M);
             }
-            product(M, D, rows, {of_g.get(), 1, apart}, Right<T>{near_u.get(), 1, wide}, to.gate, D,
-                    static_cast<const T*>(nullptr), true);
-            product(D, M, rows, {d, 1, D}, Right<T>{gated.get(), 1, apart}, to.output, M,
-                    static_cast<const T*>(nullptr), true);
+            product(M, D, rows, {of_g.get(), 1, apart}, Right<T>{near_u.get(), 1, wide}, to.gate, D, true);
+            product(D, M, rows, {d, 1, D}, Right<T>{gated.get(), 1, apart}, to.output, M, true);
             add_rows(to.gate_bias, of_g.get(), rows, apart, M);
             add_rows(to.output_bias, d, rows, D, D);
         }

@@ -13,7 +13,6 @@
 namespace {
 
 constexpr int64_t ROWS = 48;  // taken at once
-constexpr int64_t APART = 16;  // elements between the rows of a buffer, whose columns would share a cache line's place
 
 struct Sizes {
     int64_t R, D;
@@ -71,10 +70,8 @@ void backward(T* d_u, T* d_weights, const T* d_v, const T* d_z, const T* u, cons
                 SIMD for (int64_t h = 0; h < H; ++h) sum[h] = of_scan[h] + more[h];
                 std::copy_n(u + (first + r) * D, D, near_u.get() + r * wide);
             }
-            product(rows, D, H, {of_v.get(), near, 1}, to_u.right(), d_u + first * D, D,
-                    static_cast<const T*>(nullptr), false);
-            product(H, D, rows, {of_v.get(), 1, near}, Right<T>{near_u.get(), 1, wide}, to_input, D,
-                    static_cast<const T*>(nullptr), true);
+            product(rows, D, H, {of_v.get(), near, 1}, to_u.right(), d_u + first * D, D, false);
+            product(H, D, rows, {of_v.get(), 1, near}, Right<T>{near_u.get(), 1, wide}, to_input, D, true);
             add_rows(to_input_bias, of_v.get(), rows, near, H);
         }
     });

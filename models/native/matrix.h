@@ -17,6 +17,7 @@ constexpr int64_t VECTOR_BYTES = 32;
 template <class T> constexpr int64_t LANES = VECTOR_BYTES / sizeof(T);
 template <class T> constexpr int64_t PANEL = 2 * LANES<T>;  // columns of a tile, which with six rows fills the registers
 constexpr int64_t TILE_ROWS = 6;
+constexpr int64_t APART = 16;  // elements between the rows of a buffer, whose columns would share a cache line's place
 
 // Room for numbers that are written before they are read.
 template <class T> using Buffer = std::unique_ptr<T[]>;
@@ -102,4 +103,9 @@ void product(int64_t M, int64_t N, int64_t K, Left<T> a, Right<T> b, T* c, int64
             run(std::min(M - i, TILE_ROWS), rows, panel, K, c + i * c_row + n, c_row, bias ? bias + n : nullptr, add);
         }
     }
+}
+
+template <class T>
+void product(int64_t M, int64_t N, int64_t K, Left<T> a, Right<T> b, T* c, int64_t c_row, bool add) {
+    product<T>(M, N, K, a, b, c, c_row, nullptr, add);
 }
